@@ -19,7 +19,7 @@ type Clients = Arc<RwLock<HashMap<task::Id, Sender<Message>>>>;
 
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; more gets its sender close code 1009
 const MAX_READ: usize = 1024 * 1024; // bytes; up to here it's read first, or 1009 might get lost
-const MAX_WRITE: usize = 256 * 1024; // bytes for one socket: tungstenite's 128 KiB, a message, pongs
+const MAX_WRITE: usize = 256 * 1024; // bytes for one socket: 128 KiB buffer, a message, pongs
 const BATCH: usize = 128; // messages that wait in `broadcast`, and that are written in one go
 /// Messages that wait for one client. All queues hold the same latest ones: with those in
 /// `broadcast` and in batches, 641 of 64 KiB at the worst, 41 MiB for the whole room.

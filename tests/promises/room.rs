@@ -146,17 +146,20 @@ async fn a_message_arrives_as_it_was_sent() {
 #[tokio::test]
 async fn small_messages_are_not_held_back() {
     let server = Server::start().await;
-    let (mut talker, mut listener) = (server.join().await, server.join().await);
+    let (mut anna, mut ben) = (server.join().await, server.join().await);
     let began = Instant::now();
     for _ in 0..100 {
-        // Each of these is a packet of its own. Without TCP_NODELAY the second would wait for the first to be
-        // acknowledged, for which a listener that has nothing to say takes 40 ms (RFC 1122, section 4.2.3.2).
+        // Anna is talking, so her kernel waits up to 40 ms before it acknowledges what comes (RFC 1122, section
+        // 4.2.3.2). Ben's second message is a packet of its own: without TCP_NODELAY it waits for that.
+        say(&mut anna, "hello").await;
+        assert_eq!(hear(&mut anna).await, "hello");
+        assert_eq!(hear(&mut ben).await, "hello");
         for text in ["one", "two"] {
-            say(&mut talker, text).await;
-            assert_eq!(hear(&mut talker).await, text);
+            say(&mut ben, text).await;
+            assert_eq!(hear(&mut ben).await, text);
         }
-        assert_eq!(hear(&mut listener).await, "one");
-        assert_eq!(hear(&mut listener).await, "two");
+        assert_eq!(hear(&mut anna).await, "one");
+        assert_eq!(hear(&mut anna).await, "two");
     }
     assert!(
         began.elapsed() < Duration::from_secs(2),
@@ -418,28 +421,53 @@ async fn a_message_over_the_limit_gets_its_sender_1009() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_huge_frame_is_refused_at_its_header() {
+async fn a_huge_message_is_refused_before_it_is_there() {
     let server = Server::start().await;
     let mut listener = server.join().await;
-    let mut stream = server.join().await.into_inner();
-    let before = server.memory("VmRSS");
-    let length = (32u64 * 1024 * 1024).to_be_bytes();
-    stream
-        .write_all(&[&[0x81, 0xff], &length[..], &[0; 4]].concat())
-        .await
-        .unwrap();
-    let flood = async {
-        let chunk = [b'x'; 64 * 1024];
-        for _ in 0..512 {
-            if stream.write_all(&chunk).await.is_err() {
-                return;
+    let piece = 60_000u16.to_be_bytes();
+    for (what, header, each) in [
+        (
+            "32 MiB in a frame",
+            &[0x81, 0xff, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0][..],
+            32 << 20,
+        ),
+        (
+            "8 MiB in a frame",
+            &[0x81, 0xff, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0],
+            8 << 20,
+        ),
+        (
+            "12 MB in pieces",
+            &[0x00, 0xfe, piece[0], piece[1], 0, 0, 0, 0],
+            60_000,
+        ),
+    ] {
+        let mut stream = server.join().await.into_inner();
+        let before = server.memory("VmRSS");
+        let flood = async {
+            let chunk = vec![b'x'; 60_000];
+            let mut sent = 0;
+            if each == 60_000 {
+                stream.write_all(&[0x01, 0x80, 0, 0, 0, 0]).await.unwrap(); // the first piece, empty
             }
-        }
-        panic!("the server read all of it");
-    };
-    within(flood).await;
-    let grown = server.memory("VmHWM").saturating_sub(before);
-    assert!(grown < 4 * 1024, "the server's memory grew by {grown} KiB");
+            while sent < 12 << 20 {
+                if sent % each == 0 && stream.write_all(header).await.is_err() {
+                    return;
+                }
+                if stream.write_all(&chunk).await.is_err() {
+                    return;
+                }
+                sent += chunk.len();
+            }
+            panic!("{what}: the server read all of it");
+        };
+        within(flood).await;
+        let grown = server.memory("VmHWM").saturating_sub(before);
+        assert!(
+            grown < 4 * 1024,
+            "{what}: the server's memory grew by {grown} KiB"
+        );
+    }
     assert_nothing_was_passed_on(&server, &mut listener).await;
 }
 
