@@ -3,7 +3,7 @@
 //! The way of a message: `handle_connections` takes it from its sender's socket to `broadcast`,
 //! `handle_messages` from there to each client's queue, `write_messages` from there to the socket.
 
-use futures_util::{SinkExt, StreamExt, TryStreamExt, stream, stream::SplitSink};
+use futures_util::{SinkExt, StreamExt, TryStreamExt, stream::SplitSink};
 use std::io::{Write, stderr, stdout};
 use std::sync::{Arc, RwLock};
 use std::{collections::HashMap, env, error::Error, net::SocketAddr, process, time::Duration};
@@ -24,8 +24,8 @@ const BATCH: usize = 128; // messages that wait in `broadcast`, and that are wri
 /// Messages that wait for one client. All queues hold the same latest ones: with those in
 /// `broadcast` and in batches, 641 of 64 KiB at the worst, 41 MiB for the whole room.
 const QUEUE: usize = 2 * BATCH;
-/// How long a batch may take to be written: the longest that a client can make the room wait.
-const PATIENCE: Duration = Duration::from_millis(750);
+/// How long a batch may take to be written: the longest that slow clients can make the room wait.
+const PATIENCE: Duration = Duration::from_millis(900);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const MAX_SILENCE: Duration = Duration::from_secs(60); // not even a pong to two pings
 const FAREWELL: Duration = Duration::from_secs(2); // for an answer to a close frame
@@ -121,7 +121,7 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
 
     let (code, why) = loop {
         let message = tokio::select! {
-            () = queue.closed() => break (None, "it took no more messages".to_owned()),
+            () = queue.closed() => break (None, "no more could be written to it".to_owned()),
             message = timeout(MAX_SILENCE, stream.try_next()) => match message {
                 Ok(Ok(Some(message))) if !message.is_close() => message,
                 Ok(Ok(_)) => break (None, "it said goodbye".to_owned()),
@@ -155,8 +155,12 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver<Message>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        let mut all = stream::iter(batch.drain(..).map(Ok)); // one system call for many messages
-        let write = sink.send_all(&mut all);
+        let write = async {
+            for message in batch.drain(..) {
+                sink.feed(message).await?;
+            }
+            sink.flush().await // one system call for many messages
+        };
         let Ok(Ok(())) = timeout(PATIENCE, write).await else {
             return;
         };
@@ -168,13 +172,11 @@ async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Rece
 /// gone. A full queue makes it wait, and with it all who talk, until its writer has taken a batch
 /// or given up: half the queue is free then, or the client is out.
 async fn handle_messages(mut messages: Receiver<Message>, clients: Clients) {
-    let mut batch = Vec::with_capacity(QUEUE);
+    let mut batch = Vec::with_capacity(BATCH);
     while messages.recv_many(&mut batch, 1).await > 0 {
         task::yield_now().await; // whoever is just sending gets into this batch: 1.4 times as fast
         let waiting = messages.len().min(BATCH - 1);
         messages.recv_many(&mut batch, waiting).await;
-        let goodbye = batch.iter().position(Message::is_close);
-        batch.truncate(goodbye.map_or(QUEUE, |last| last + 1));
         let everyone = clients.read().unwrap().clone();
         for queue in everyone.values() {
             if let Ok(places) = queue.reserve_many(batch.len()).await {
@@ -184,9 +186,6 @@ async fn handle_messages(mut messages: Receiver<Message>, clients: Clients) {
             }
         }
         batch.clear();
-        if goodbye.is_some() {
-            clients.write().unwrap().clear(); // nothing may follow a close frame
-        }
     }
 }
 
