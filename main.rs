@@ -18,11 +18,11 @@ use warp::{Filter, Reply, http::StatusCode};
 type Clients = Arc<RwLock<HashMap<task::Id, Sender<Message>>>>;
 
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; more gets its sender close code 1009
-const MAX_READ: usize = 1024 * 1024; // bytes; up to here it's read first, or 1009 might get lost
+const MAX_READ: usize = 1024 * 1024; // bytes; up to here it's read all the same, then 1009 arrives
 const MAX_WRITE: usize = 256 * 1024; // bytes for one socket: 128 KiB buffer, a message, pongs
 const BATCH: usize = 128; // messages that wait in `broadcast`, and that are written in one go
-/// Messages that wait for one client. All queues hold the same latest ones: with those in
-/// `broadcast` and in batches, 641 of 64 KiB at the worst, 41 MiB for the whole room.
+/// Messages that wait for one client. All queues share the same latest ones: with those in
+/// `broadcast` and in batches 640 of 64 KiB at the worst, 40 MiB for the whole room.
 const QUEUE: usize = 2 * BATCH;
 /// How long a batch may take to be written: the longest that slow clients can make the room wait.
 const PATIENCE: Duration = Duration::from_millis(900);
@@ -47,7 +47,8 @@ async fn main() {
     let home = warp::path::end()
         .and(warp::get().or(warp::head()).unify())
         .map(handle_home);
-    let weak = broadcast.downgrade(); // an idle HTTP connection keeps the routes: not the room
+    // Weak: a browser's idle connection keeps the routes alive, and must not keep the room open.
+    let weak = broadcast.downgrade();
     let chat = warp::path!("ws")
         .and(warp::header::optional("origin"))
         .and(warp::header("host"))
@@ -122,6 +123,7 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
     let (code, why) = loop {
         let message = tokio::select! {
             () = queue.closed() => break (None, "no more could be written to it".to_owned()),
+            // Three layers: in time, without an error, and not at the end.
             message = timeout(MAX_SILENCE, stream.try_next()) => match message {
                 Ok(Ok(Some(message))) if !message.is_close() => message,
                 Ok(Ok(_)) => break (None, "it said goodbye".to_owned()),
@@ -168,9 +170,10 @@ async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Rece
     let _ = timeout(PATIENCE, sink.close()).await;
 }
 
-/// Passes on what was said, to everybody in one order, until the last sender of `broadcast` is
-/// gone. A full queue makes it wait, and with it all who talk, until its writer has taken a batch
-/// or given up: half the queue is free then, or the client is out.
+/// Passes on what was said until the last sender of `broadcast` is gone. It alone fills the queues,
+/// one message after the other: that is the one order. A full queue makes it wait, and with it all
+/// who talk, until that client's writer is done with a batch (half the queue is free then) or has
+/// given up (the client is out).
 async fn handle_messages(mut messages: Receiver<Message>, clients: Clients) {
     let mut batch = Vec::with_capacity(BATCH);
     while messages.recv_many(&mut batch, 1).await > 0 {
