@@ -118,7 +118,7 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
     let (queue, messages) = channel(QUEUE);
     clients.write().unwrap().insert(id, queue.clone());
     tell(&clients, format!("client {id} joined"));
-    let writer = tokio::spawn(write_messages(sink, messages));
+    tokio::spawn(write_messages(sink, messages));
 
     let (code, why) = loop {
         let message = tokio::select! {
@@ -146,7 +146,6 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
         let goodbye = code.map_or(Message::close(), |code| Message::close_with(code, why));
         let _ = queue.send(goodbye).await;
         drop(queue); // the last sender: the writer writes what is left, and ends
-        let _ = writer.await;
         while let Ok(Some(_)) = stream.try_next().await {} // until the client closes
     };
     let _ = timeout(FAREWELL, farewell).await;

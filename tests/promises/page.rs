@@ -288,20 +288,26 @@ async fn a_lost_connection_is_told_and_comes_back_and_nothing_typed_is_lost() {
 #[tokio::test]
 #[ignore = "needs Chromium"]
 #[cfg(unix)]
-async fn it_connects_at_once_when_the_browser_is_online_again() {
+async fn it_connects_at_once_when_the_browser_is_online_or_the_tab_visible_again() {
     let mut server = Server::start().await;
     let browser = Browser::open(&server.address).await;
-    server.signal("INT").await;
-    server.exit().await;
-    // Late enough in the row of attempts that the next is seconds away.
-    browser.until("attempts >= 5").await;
-    let _again = Server::start_by(&mut chat(&[&server.address])).await;
-    browser.ask("dispatchEvent(new Event('online'))").await;
-    browser.until("state.textContent === 'Connected'").await;
-    assert_eq!(
-        browser.ask("[attempts, socket.readyState]").await,
-        json!([0, 1])
-    );
+    for event in [
+        "dispatchEvent(new Event('online'))",
+        "document.dispatchEvent(new Event('visibilitychange'))",
+    ] {
+        server.signal("INT").await;
+        server.exit().await;
+        // Late enough in the row of attempts that the next is seconds away.
+        browser.until("attempts >= 5").await;
+        server = Server::start_by(&mut chat(&[&server.address])).await;
+        browser.ask("clearTimeout(retry)").await; // no attempt but the one at the event
+        browser.ask(event).await;
+        browser.until("state.textContent === 'Connected'").await;
+        assert_eq!(
+            browser.ask("[attempts, socket.readyState]").await,
+            json!([0, 1])
+        );
+    }
     browser.close().await;
 }
 
