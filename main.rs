@@ -25,7 +25,7 @@ const BATCH: usize = 128; // messages that wait in `broadcast`, and that are wri
 /// `broadcast` and in batches 640 of 64 KiB at the worst, 40 MiB for the whole room.
 const QUEUE: usize = 2 * BATCH;
 /// How long a batch may take to be written: the longest that slow clients can make the room wait.
-const PATIENCE: Duration = Duration::from_millis(900);
+const PATIENCE: Duration = Duration::from_millis(800);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const MAX_SILENCE: Duration = Duration::from_secs(60); // not even a pong to two pings
 const FAREWELL: Duration = Duration::from_secs(2); // for an answer to a close frame
@@ -152,7 +152,8 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
 }
 
 /// Writes what comes through a client's queue to its socket, in a task of its own so that nobody
-/// else waits for this socket; ends with the queue, or when a batch isn't written in `PATIENCE`.
+/// else waits for this socket; ends with the queue, or when a batch isn't written in `PATIENCE`:
+/// then the queue closes from this end, and with it the client's stay.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver<Message>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
