@@ -17,9 +17,9 @@ use warp::{Filter, Reply, http::StatusCode};
 /// all tasks own the map; the lock is never held over an `await`, so nobody waits long for it.
 type Clients = Arc<RwLock<HashMap<task::Id, Sender<Message>>>>;
 
-const MAX_MESSAGE: usize = 64 * 1024; // bytes; more gets its sender close code 1009
-const MAX_READ: usize = 1024 * 1024; // bytes; up to here it's read all the same, then 1009 arrives
-const MAX_WRITE: usize = 256 * 1024; // bytes for one socket: 128 KiB buffer, a message, pongs
+const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
+const MAX_READ: usize = 1024 * 1024; // bytes; a yet longer one isn't read: closed without a code
+const MAX_WRITE: usize = 256 * 1024; // bytes that wait for a socket: 128 KiB, a message, pongs
 const BATCH: usize = 128; // messages that wait in `broadcast`, and that are written in one go
 /// Messages that wait for one client. All queues share the same latest ones: with those in
 /// `broadcast` and in batches 640 of 64 KiB at the worst, 40 MiB for the whole room.
@@ -28,7 +28,7 @@ const QUEUE: usize = 2 * BATCH;
 const PATIENCE: Duration = Duration::from_millis(800);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const MAX_SILENCE: Duration = Duration::from_secs(60); // not even a pong to two pings
-const FAREWELL: Duration = Duration::from_secs(2); // for an answer to a close frame
+const FAREWELL: Duration = Duration::from_secs(2); // for the answer to a close frame
 
 /// Opens the room and serves it until Ctrl-C, which says goodbye to all, with close code 1001.
 #[tokio::main(flavor = "current_thread")] // one thread: a busy room is 1.5 times as fast as on two
@@ -88,7 +88,7 @@ async fn main() {
     let _ = timeout(FAREWELL, room).await;
 }
 
-/// Opens the port; the error is for whoever started the program.
+/// Opens the port (0: any free one) and names its URL; an error ends the program, with status 1.
 fn listen(address: &str) -> Result<(TcpListener, String), Box<dyn Error>> {
     let address = address.parse()?;
     let socket = match address {

@@ -4,7 +4,7 @@ use crate::server::*;
 use futures_util::{SinkExt, StreamExt};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -744,9 +744,6 @@ async fn an_idle_connection_does_not_delay_the_end() {
 
 #[tokio::test]
 async fn a_port_that_cannot_be_had_is_told_in_one_line() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
-    let _held = TcpListener::bind(&taken).await; // by this program, or by the listener above
     let server = Server::start().await;
     for argument in [
         &*server.address,
