@@ -3,19 +3,19 @@
 //! The way of a message: `handle_connections` takes it from its sender's socket to `broadcast`,
 //! `handle_messages` from there to each client's queue, `write_messages` from there to the socket.
 
-use futures_util::{SinkExt, StreamExt, TryStreamExt, stream::SplitSink};
+use futures_util::{SinkExt, StreamExt, TryStreamExt, stream, stream::SplitSink};
 use std::io::{Write, stderr, stdout};
 use std::sync::{Arc, RwLock};
 use std::{collections::HashMap, env, error::Error, net::SocketAddr, process, time::Duration};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::{Receiver, Sender, WeakSender, channel};
-use tokio::{signal, task, time::sleep, time::timeout};
+use tokio::{signal, task, time::Instant, time::sleep, time::timeout, time::timeout_at};
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply, http::StatusCode};
 
-/// Everybody in the room: by the number of its task, the sender of each client's queue. `Arc` lets
-/// all tasks own the map; the lock is never held over an `await`, so nobody waits long for it.
-type Clients = Arc<RwLock<HashMap<task::Id, Sender<Message>>>>;
+/// Everybody in the room, by task number: the sender of its queue, and a handle to end its writer.
+/// `Arc` lets all tasks own the map; the lock is never held over an `await`: nobody waits for long.
+type Clients = Arc<RwLock<HashMap<task::Id, (Sender<Message>, task::AbortHandle)>>>;
 
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
 const MAX_READ: usize = 1024 * 1024; // bytes; a yet longer one isn't read: closed without a code
@@ -24,7 +24,7 @@ const BATCH: usize = 128; // messages that wait in `broadcast`, and that are wri
 /// Messages that wait for one client. All queues share the same latest ones: with those in
 /// `broadcast` and in batches 640 of 64 KiB at the worst, 40 MiB for the whole room.
 const QUEUE: usize = 2 * BATCH;
-/// How long a batch may take to be written: the longest that slow clients can make the room wait.
+/// How long the room waits for clients whose queue is full: once, for all of them together.
 const PATIENCE: Duration = Duration::from_millis(800);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const MAX_SILENCE: Duration = Duration::from_secs(60); // not even a pong to two pings
@@ -47,8 +47,7 @@ async fn main() {
     let home = warp::path::end()
         .and(warp::get().or(warp::head()).unify())
         .map(handle_home);
-    // Weak: a browser's idle connection keeps the routes alive, and must not keep the room open.
-    let weak = broadcast.downgrade();
+    let weak = broadcast.downgrade(); // an idle HTTP connection must not keep the room open
     let chat = warp::path!("ws")
         .and(warp::header::optional("origin"))
         .and(warp::header("host"))
@@ -81,7 +80,6 @@ async fn main() {
         () = serve => {}
         () = ping => {}
     }
-
     let goodbye = Message::close_with(1001u16, "the server is going away");
     let _ = timeout(FAREWELL, broadcast.send(goodbye)).await; // behind all that was said before
     drop(broadcast); // every connection drops its own at its end: with the last, `room` ends
@@ -116,13 +114,14 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
     let id = task::id();
     let (sink, mut stream) = socket.split();
     let (queue, messages) = channel(QUEUE);
-    clients.write().unwrap().insert(id, queue.clone());
+    let mut writer = tokio::spawn(write_messages(sink, messages));
+    let client = (queue.clone(), writer.abort_handle());
+    clients.write().unwrap().insert(id, client);
     tell(&clients, format!("client {id} joined"));
-    tokio::spawn(write_messages(sink, messages));
 
     let (code, why) = loop {
         let message = tokio::select! {
-            () = queue.closed() => break (None, "no more could be written to it".to_owned()),
+            () = queue.closed() => break (None, "it took no more messages".to_owned()),
             // Three layers: in time, without an error, and not at the end.
             message = timeout(MAX_SILENCE, stream.try_next()) => match message {
                 Ok(Ok(Some(message))) if !message.is_close() => message,
@@ -146,34 +145,29 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Weak
         let goodbye = code.map_or(Message::close(), |code| Message::close_with(code, why));
         let _ = queue.send(goodbye).await;
         drop(queue); // the last sender: the writer writes what is left, and ends
+        let _ = (&mut writer).await;
         while let Ok(Some(_)) = stream.try_next().await {} // until the client closes
     };
     let _ = timeout(FAREWELL, farewell).await;
+    writer.abort(); // or it would stay for as long as its socket is stuck
 }
 
 /// Writes what comes through a client's queue to its socket, in a task of its own so that nobody
-/// else waits for this socket; ends with the queue, or when a batch isn't written in `PATIENCE`:
-/// then the queue closes from this end, and with it the client's stay.
+/// else waits for this socket; ends with the queue, with the socket, or when it is aborted.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver<Message>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        let write = async {
-            for message in batch.drain(..) {
-                sink.feed(message).await?;
-            }
-            sink.flush().await // one system call for many messages
-        };
-        let Ok(Ok(())) = timeout(PATIENCE, write).await else {
+        let mut all = stream::iter(batch.drain(..).map(Ok)); // one system call for many messages
+        if sink.send_all(&mut all).await.is_err() {
             return;
-        };
+        }
     }
-    let _ = timeout(PATIENCE, sink.close()).await;
+    let _ = sink.close().await;
 }
 
 /// Passes on what was said until the last sender of `broadcast` is gone. It alone fills the queues,
 /// one message after the other: that is the one order. A full queue makes it wait, and with it all
-/// who talk, until that client's writer is done with a batch (half the queue is free then) or has
-/// given up (the client is out).
+/// who talk, until half of it is free; if one place were enough, a sipper would set the pace.
 async fn handle_messages(mut messages: Receiver<Message>, clients: Clients) {
     let mut batch = Vec::with_capacity(BATCH);
     while messages.recv_many(&mut batch, 1).await > 0 {
@@ -181,11 +175,16 @@ async fn handle_messages(mut messages: Receiver<Message>, clients: Clients) {
         let waiting = messages.len().min(BATCH - 1);
         messages.recv_many(&mut batch, waiting).await;
         let everyone = clients.read().unwrap().clone();
-        for queue in everyone.values() {
-            if let Ok(places) = queue.reserve_many(batch.len()).await {
+        let deadline = Instant::now() + PATIENCE;
+        for (queue, writer) in everyone.values() {
+            let full = queue.capacity() < batch.len();
+            let places = queue.reserve_many(if full { QUEUE / 2 } else { batch.len() });
+            if let Ok(Ok(places)) = timeout_at(deadline, places).await {
                 for (message, place) in batch.iter().zip(places) {
                     place.send(message.clone()); // shares the text, doesn't copy it
                 }
+            } else {
+                writer.abort(); // it has stopped reading: its queue closes, and its stay ends
             }
         }
         batch.clear();
