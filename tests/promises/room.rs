@@ -210,12 +210,7 @@ async fn joining_and_leaving_disturbs_nobody_and_leaves_nothing_behind() {
     }
     say(&mut talker, "all gone").await;
     assert_eq!(hear(&mut listener).await, "all gone");
-    let settled = async {
-        while server.descriptors() > before {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(settled).await;
+    server.settle(before).await;
 }
 
 // A shouter
@@ -337,6 +332,22 @@ async fn a_stuck_reader_that_goes_on_sending_is_cut_off() {
     let mut newcomer = server.join().await;
     say(&mut newcomer, "0").await;
     assert_eq!(hear_all(&mut newcomer, 1).await.as_secs(), 0);
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_stuck_reader_that_breaks_a_rule_is_cut_off() {
+    let server = Server::start().await;
+    let mut talker = server.join().await;
+    let before = server.descriptors();
+    let mut stuck = join_with_small_buffer(&server).await;
+    for _ in 0..100 {
+        say(&mut talker, "x".repeat(60_000)).await; // more than its socket takes, less than its queue
+        hear(&mut talker).await;
+    }
+    stuck.send(Message::binary(&b"x"[..])).await.unwrap();
+    server.settle(before).await;
+    drop(stuck); // not before: it has stayed open, and not read
 }
 
 // A sipper

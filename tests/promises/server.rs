@@ -119,6 +119,17 @@ impl Server {
             .unwrap()
             .count()
     }
+
+    /// Waits until no more than `count` descriptors are open.
+    #[cfg(target_os = "linux")]
+    pub async fn settle(&self, count: usize) {
+        let settled = async {
+            while self.descriptors() > count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        within(settled).await;
+    }
 }
 
 /// The program, to be started in a folder where none of its files are.
