@@ -13,6 +13,9 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::Message;
 
+/// The newest line of the chat is in sight.
+const AT_END: &str = "chat.scrollHeight - chat.clientHeight - chat.scrollTop < 2";
+
 /// A browser and the driver through which it is told what to do.
 struct Browser {
     client: Client,
@@ -313,6 +316,18 @@ async fn it_connects_at_once_when_the_browser_is_online_or_the_tab_visible_again
 
 #[tokio::test]
 #[ignore = "needs Chromium"]
+async fn it_does_not_connect_twice_while_the_old_connection_is_closing() {
+    let server = Server::start().await;
+    let browser = Browser::open(&server.address).await;
+    let closing = "window.old = socket, Object.defineProperty(old, 'readyState', { value: WebSocket.CLOSING })";
+    browser.ask(closing).await;
+    browser.ask("dispatchEvent(new Event('online'))").await;
+    assert_eq!(browser.ask("socket === old").await, json!(true));
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium"]
 async fn the_reason_of_a_close_is_shown() {
     let server = Server::start().await;
     let browser = Browser::open(&server.address).await;
@@ -348,9 +363,7 @@ async fn twenty_thousand_messages_leave_the_tab_usable() {
     assert_eq!(browser.ask("input.value").await, json!("I am still here"));
     browser.until_last("the last").await;
     assert_eq!(browser.ask("chat.childElementCount").await, json!(1000));
-    browser
-        .until("chat.scrollHeight - chat.clientHeight - chat.scrollTop < 2")
-        .await;
+    browser.until(AT_END).await;
     browser.click("send").await;
     browser.until_last("I am still here").await;
     assert_eq!(browser.ask("state.textContent").await, json!("Connected"));
@@ -373,9 +386,7 @@ async fn a_reader_who_scrolled_up_is_not_moved() {
         say(&mut talker, format!("number {count}")).await;
     }
     browser.until_last("number 990").await;
-    browser
-        .until("chat.scrollHeight - chat.clientHeight - chat.scrollTop < 2")
-        .await;
+    browser.until(AT_END).await;
     assert_eq!(browser.ask("more.hidden").await, json!(true));
 
     browser.ask("chat.children[700].scrollIntoView()").await;
@@ -395,14 +406,10 @@ async fn a_reader_who_scrolled_up_is_not_moved() {
 
     assert_eq!(browser.ask("more.hidden").await, json!(false));
     browser.click("more").await;
-    browser
-        .until("more.hidden && chat.scrollHeight - chat.clientHeight - chat.scrollTop < 2")
-        .await;
+    browser.until(&format!("more.hidden && {AT_END}")).await;
     say(&mut talker, "followed again").await;
     browser.until_last("followed again").await;
-    browser
-        .until("chat.scrollHeight - chat.clientHeight - chat.scrollTop < 2")
-        .await;
+    browser.until(AT_END).await;
     browser.close().await;
 }
 
