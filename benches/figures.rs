@@ -297,11 +297,16 @@ fn measure(load: &Load, target: &Target) -> Result<Vec<Figure>, String> {
         (room.deliveries - deliveries_before) as f64,
         began.elapsed().as_secs_f64(),
     );
-    let each = |part: usize| Some((server.cpu()?[part] - cpu_before?[part]) * 1e6 / deliveries);
+    let spent = server.cpu().zip(cpu_before);
+    let each =
+        |part: usize| spent.map(|(now, before)| (now[part] - before[part]) * 1e6 / deliveries);
     let (user, system) = (each(0), each(1));
     let own = cpu("self").zip(load_before).map(|(now, before)| {
         (now.iter().sum::<f64>() - before.iter().sum::<f64>()) / seconds * 100.0
     });
+    if load.rate > 0 || !matches!(target, Target::Floor) {
+        room.finish()?; // before the delays are read: the latest messages are the slowest
+    }
     let delay = |percentile| Some(room.delays.value_at_quantile(percentile) as f64 / 1e3);
     let mut figures: Vec<Figure> = match load.rate {
         0 => vec![("deliveries a second", 0, Some(deliveries / seconds))],
@@ -320,9 +325,6 @@ fn measure(load: &Load, target: &Target) -> Result<Vec<Figure>, String> {
     figures.push(("CPU time a delivery, user (µs)", 2, user));
     figures.push(("CPU time a delivery, system (µs)", 2, system));
     figures.push(("the load itself used of one core (%)", 0, own));
-    if !matches!(target, Target::Floor) {
-        room.finish()?;
-    }
     Ok(figures)
 }
 
@@ -342,23 +344,14 @@ fn now() -> u64 {
         .as_nanos() as u64
 }
 
-/// The text of a message that was due at `due` (nanoseconds since 1970), from `sender`.
-fn text(due: u64, sender: usize) -> String {
-    format!("{due:016x}{sender:04x}{:.<1$}", "", TEXT - 20)
-}
+/// The header of a text message's only frame (RFC 6455, section 5.2): a client's is masked, here with zeros.
+const FROM_CLIENT: [u8; 6] = [0x81, 0x80 | TEXT as u8, 0, 0, 0, 0];
+const FROM_SERVER: [u8; 2] = [0x81, TEXT as u8];
 
-/// A frame with a text message as a client sends it (RFC 6455, section 5.2): masked, here with zeros.
-fn client_frame(due: u64, sender: usize) -> Vec<u8> {
-    let mut frame = vec![0x81, 0x80 | TEXT as u8, 0, 0, 0, 0];
-    frame.extend(text(due, sender).as_bytes());
-    frame
-}
-
-/// The same from a server: not masked.
-fn server_frame(due: u64, sender: usize) -> Vec<u8> {
-    let mut frame = vec![0x81, TEXT as u8];
-    frame.extend(text(due, sender).as_bytes());
-    frame
+/// A message from `sender` that was due at `due` (nanoseconds since 1970).
+fn frame(header: &[u8], due: u64, sender: usize) -> Vec<u8> {
+    let text = format!("{due:016x}{sender:04x}{:.<1$}", "", TEXT - 20);
+    [header, text.as_bytes()].concat()
 }
 
 /// All clients of a room, read by one thread.
@@ -371,7 +364,6 @@ struct Room {
     deliveries: u64,
     dropped: usize,
     delays: Histogram<u64>,
-    pacer: Option<thread::JoinHandle<u64>>,
 }
 
 struct Client {
@@ -405,20 +397,19 @@ impl Room {
             poll,
             clients,
             buffer: vec![0; 256 * 1024],
-            sent: 0,
+            sent: paced(load.rate),
             deliveries: 0,
             dropped: 0,
             delays: Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap(),
-            pacer: None,
         };
         if sends && load.rate > 0 {
             let rate = load.rate;
-            room.pacer = Some(thread::spawn(move || {
+            thread::spawn(move || {
                 pace(rate, |due, number| {
                     let sender = number as usize % SENDERS;
-                    let _ = (&senders[sender]).write_all(&client_frame(due, sender));
-                })
-            }));
+                    let _ = (&senders[sender]).write_all(&frame(&FROM_CLIENT, due, sender));
+                });
+            });
         } else if sends {
             for sender in 0..SENDERS {
                 room.send(sender, load.in_flight)?;
@@ -429,7 +420,7 @@ impl Room {
 
     fn send(&mut self, sender: usize, count: usize) -> io::Result<()> {
         self.sent += count as u64;
-        let frames = client_frame(now(), sender).repeat(count);
+        let frames = frame(&FROM_CLIENT, now(), sender).repeat(count);
         self.clients[sender].stream.write_all(&frames)
     }
 
@@ -509,10 +500,7 @@ impl Room {
     }
 
     /// Stops sending and waits for what is under way; says what did not arrive.
-    fn finish(mut self) -> Result<(), String> {
-        if let Some(pacer) = self.pacer.take() {
-            self.sent = pacer.join().unwrap();
-        }
+    fn finish(&mut self) -> Result<(), String> {
         let end = Instant::now() + STRAGGLERS;
         while Instant::now() < end
             && self
@@ -536,16 +524,19 @@ impl Room {
 }
 
 /// Calls `send` with each due time at that time, `rate` times a second, through warm-up and window; a message that is
-/// late is sent at once, and its due time is still the one it should have had. How many it sent.
-fn pace(rate: usize, mut send: impl FnMut(u64, u64)) -> u64 {
-    let count = (WARM_UP + WINDOW).as_millis() as u64 * rate as u64 / 1000;
+/// late is sent at once, and its due time is still the one it should have had.
+fn pace(rate: usize, mut send: impl FnMut(u64, u64)) {
     let began = now();
-    for number in 0..count {
+    for number in 0..paced(rate) {
         let due = began + number * 1_000_000_000 / rate as u64;
         thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
         send(due, number);
     }
-    count
+}
+
+/// How many messages `pace` sends.
+fn paced(rate: usize) -> u64 {
+    (WARM_UP + WINDOW).as_millis() as u64 * rate as u64 / 1000
 }
 
 /// The floor, in a process of its own: accepts `clients`, waits for a line on standard input, and writes `rate`
@@ -562,7 +553,7 @@ fn floor(clients: usize, rate: usize) {
     }
     io::stdin().read_line(&mut String::new()).unwrap();
     let mut deliver = |due, number| {
-        let frame = server_frame(due, number as usize % SENDERS);
+        let frame = frame(&FROM_SERVER, due, number as usize % SENDERS);
         streams
             .iter_mut()
             .for_each(|stream| stream.write_all(&frame).unwrap_or(()));
