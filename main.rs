@@ -1,104 +1,62 @@
-//! A chat room over WebSocket: what one client says, all clients hear, in one order.
-//!
-//! The way of a message: `handle_connections` takes it from its sender's socket to `broadcast`,
-//! `handle_messages` from there to each client's queue, `write_messages` from there to the socket.
+//! A chat room over WebSocket: what one client says, all clients hear, in one order. The first half
+//! is the Go program, part for part, from `Clients` to `handle_messages`. The second half is what
+//! the Go program leaves out: how to bear with bad clients. Skip it at first reading.
 
-use futures_util::{SinkExt, StreamExt, TryStreamExt, stream, stream::SplitSink};
-use std::io::{Write, stderr, stdout};
-use std::sync::{Arc, RwLock};
-use std::{collections::HashMap, env, error::Error, net::SocketAddr, process, time::Duration};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::mpsc::{Receiver, Sender, WeakSender, channel};
-use tokio::{signal, task, time::Instant, time::sleep, time::timeout, time::timeout_at};
-use warp::ws::{Message, WebSocket, Ws};
-use warp::{Filter, Reply, http::StatusCode};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
+use std::sync::{Arc, LazyLock, RwLock, mpsc::SyncSender, mpsc::sync_channel};
+use std::{collections::HashMap, env, error::Error, io::Write, io::stdout, net, process, thread};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::{net::TcpListener, net::TcpSocket, signal, task, time, time::Duration};
+use warp::http::{StatusCode, uri::Authority};
+use warp::{Filter, Reply, ws::Message, ws::WebSocket, ws::Ws};
 
-/// Everybody in the room, by task number: the sender of its queue, and a handle to end its writer.
-/// `Arc` lets all tasks own the map; the lock is never held over an `await`: nobody waits for long.
-type Clients = Arc<RwLock<HashMap<task::Id, (Sender<Message>, task::AbortHandle)>>>;
-
-const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
-const MAX_READ: usize = 1024 * 1024; // bytes; a yet longer one isn't read: closed without a code
-const MAX_WRITE: usize = 256 * 1024; // bytes that wait for a socket: 128 KiB, a message, pongs
-const BATCH: usize = 128; // messages that wait in `broadcast`, and that are written in one go
-/// Messages that wait for one client. All queues share the same latest ones: with those in
-/// `broadcast` and in batches 640 of 64 KiB at the worst, 40 MiB for the whole room.
-const QUEUE: usize = 2 * BATCH;
-/// How long the room waits for clients whose queue is full: once, for all of them together.
-const PATIENCE: Duration = Duration::from_millis(800);
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const MAX_SILENCE: Duration = Duration::from_secs(60); // not even a pong to two pings
-const FAREWELL: Duration = Duration::from_secs(2); // for the answer to a close frame
+/// Everybody in the room, by task number: the sending end of each client's queue. `Arc` lets all
+/// tasks own the map. The lock is never held over an `await`, so nobody waits for it for long.
+type Clients = Arc<RwLock<HashMap<task::Id, Client>>>;
+type Client = mpsc::UnboundedSender<Batch>;
+type Queue = mpsc::UnboundedReceiver<Batch>; // the other end of `Client`
+type Broadcast = mpsc::UnboundedSender<Said>;
+type Batch = Arc<[Said]>; // shared by all queues
+/// A message on its way, and its share of `SPACE`. Nobody has to give the share back: that happens
+/// by itself, when the last queue drops the message.
+type Said = (Message, Option<SemaphorePermit<'static>>);
 
 /// Opens the room and serves it until Ctrl-C, which says goodbye to all, with close code 1001.
 /// One thread: a busy room is 1.2 times as fast as on two, and who has joined misses no message.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    let clients = Clients::default();
+    let (broadcast, messages) = mpsc::unbounded_channel();
+    let room = (clients.clone(), broadcast.clone());
+
+    let get = warp::get().or(warp::head()).unify();
+    let home = warp::path::end().and(get).map(handle_home);
+    let page = warp::header::optional("origin").and(warp::header("host"));
+    let upgrade = warp::path!("ws").and(page).and(warp::ws()).map(upgrader);
+    let chat = upgrade.map(move |ws: Result<Ws, StatusCode>| {
+        let (clients, broadcast) = room.clone(); // copies the pointers, for this client's task
+        ws.map(|ws| ws.on_upgrade(|socket| handle_connections(socket, clients, broadcast)))
+    });
+    tokio::spawn(handle_messages(messages, clients.clone()));
     let address = env::args_os().nth(1).unwrap_or("127.0.0.1:8080".into());
     let address = address.to_string_lossy();
     let (listener, url) = listen(&address).unwrap_or_else(|error| {
         eprintln!("cannot listen on {address}: {error}; try `cargo run -- 127.0.0.1:8081`");
         process::exit(1)
     });
+    let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
 
-    let clients = Clients::default();
-    let (broadcast, messages) = channel(BATCH);
-    let room = tokio::spawn(handle_messages(messages, clients.clone()));
-
-    let home = warp::path::end()
-        .and(warp::get().or(warp::head()).unify())
-        .map(handle_home);
-    let weak = broadcast.downgrade(); // an idle HTTP connection must not keep the room open
-    let chat = warp::path!("ws")
-        .and(warp::header::optional("origin"))
-        .and(warp::header("host"))
-        .and(warp::ws())
-        .map(move |origin: Option<String>, host: String, ws: Ws| {
-            // A browser names the page's origin (RFC 6454): only our own page may join.
-            let own = [format!("http://{host}"), format!("https://{host}")];
-            if origin.is_some_and(|origin| !own.contains(&origin)) {
-                return StatusCode::FORBIDDEN.into_response();
-            }
-            let (clients, broadcast) = (clients.clone(), weak.clone()); // for this client's task
-            let ws = ws.max_message_size(MAX_READ).max_frame_size(MAX_READ);
-            ws.max_write_buffer_size(MAX_WRITE)
-                .on_upgrade(move |socket| handle_connections(socket, clients, broadcast))
-                .into_response()
-        });
-    let serve = async {
-        let _ = writeln!(stdout(), "{url}");
-        warp::serve(home.or(chat)).incoming(listener).run().await
-    };
-    let ping = async {
-        loop {
-            sleep(PING_INTERVAL).await;
-            let _ = broadcast.send(Message::ping("")).await;
-        }
-    };
-    tokio::select! {
-        biased; // in this order: by the time the URL is out, Ctrl-C is waited for
-        Ok(()) = signal::ctrl_c() => {}
-        () = serve => {}
-        () = ping => {}
-    }
+    let interrupt = tokio::spawn(signal::ctrl_c());
+    task::yield_now().await; // all three have begun now, so Ctrl-C is heard before the URL is out
+    let _ = writeln!(stdout(), "{url}");
+    let _ = interrupt.await;
+    server.abort(); // nobody joins any more
     let goodbye = Message::close_with(1001u16, "the server is going away");
-    let _ = timeout(FAREWELL, broadcast.send(goodbye)).await; // behind all that was said before
-    drop(broadcast); // every connection drops its own at its end: with the last, `room` ends
-    let _ = timeout(FAREWELL, room).await;
-}
-
-/// Opens the port (0: any free one) and names its URL; an error ends the program, with status 1.
-fn listen(address: &str) -> Result<(TcpListener, String), Box<dyn Error>> {
-    let address = address.parse()?;
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_nodelay(true)?; // accepted sockets inherit it: small messages go out at once
-    socket.set_reuseaddr(cfg!(unix))?; // the port can be opened again right after a stop
-    socket.bind(address)?;
-    let url = format!("http://{}", socket.local_addr()?);
-    Ok((socket.listen(1024)?, url))
+    let _ = broadcast.send((goodbye, None)); // behind all that was said before
+    let end = time::Instant::now() + FAREWELL;
+    while !clients.read().unwrap().is_empty() && time::Instant::now() < end {
+        time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Serves the page, which is a part of the program: nothing is read from disk.
@@ -107,93 +65,149 @@ fn handle_home() -> impl Reply {
 }
 
 /// A client's stay in the room, in a task of its own: joins, passes what it says to `broadcast`,
-/// and leaves when it closes, breaks a rule (close codes 1003, 1008, 1009), or stops reading.
-async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: WeakSender<Message>) {
-    let Some(broadcast) = broadcast.upgrade() else {
-        return; // the room has closed
-    };
+/// and leaves when it closes, breaks a rule, falls silent, or takes no more messages.
+async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Broadcast) {
     let id = task::id();
     let (sink, mut stream) = socket.split();
-    let (queue, messages) = channel(QUEUE);
-    let mut writer = tokio::spawn(write_messages(sink, messages));
-    let client = (queue.clone(), writer.abort_handle());
-    clients.write().unwrap().insert(id, client);
+    let (client, queue) = mpsc::unbounded_channel();
+    tokio::spawn(write_messages(sink, queue));
+    clients.write().unwrap().insert(id, client.clone());
     tell(&clients, format!("client {id} joined"));
 
-    let (code, why) = loop {
+    let goodbye = loop {
+        match read_message(&mut stream, &client).await {
+            Ok(message) => _ = broadcast.send(message),
+            Err(goodbye) => break goodbye,
+        }
+    };
+    say_goodbye(goodbye.clone(), &mut stream, &client).await;
+    clients.write().unwrap().remove(&id);
+    tell(&clients, format!("client {id} left ({})", goodbye.1));
+}
+
+/// Passes on what was said, in a task of its own, for as long as the program runs. It alone puts it
+/// into the queues: that is the one order. It never waits for a client.
+async fn handle_messages(mut messages: mpsc::UnboundedReceiver<Said>, clients: Clients) {
+    while let Some(message) = messages.recv().await {
+        task::yield_now().await; // whoever is just sending gets into the same batch
+        let mut batch = vec![message];
+        while let Ok(message) = messages.try_recv() {
+            batch.push(message);
+        }
+        let batch: Batch = batch.into();
+        for client in clients.read().unwrap().values() {
+            let _ = client.send(batch.clone()); // copies the pointer, not the messages
+        }
+    }
+}
+
+const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
+const MAX_READ: usize = 2 * MAX_MESSAGE; // a yet longer one isn't read: closed without a code
+const MAX_WRITE: usize = 256 * 1024; // bytes that wait for a socket: 128 KiB, a message, pongs
+const PATIENCE: Duration = Duration::from_millis(800); // for a socket to take 128 KiB
+const MAX_SILENCE: Duration = Duration::from_secs(30); // then a ping; as long again, then 1008
+const FAREWELL: Duration = Duration::from_secs(2); // for the answer to a close frame
+const OVERHEAD: usize = 256; // bytes that a message takes beside its text
+static SPACE: Semaphore = Semaphore::const_new(16 * 1024 * 1024); // bytes, for all queues together
+
+/// Lets programs have a WebSocket, and our own page; a foreign page gets status 403 (RFC 6454). A
+/// foreign name that was made to point here (DNS rebinding) has no certificate for `https`.
+fn upgrader(origin: Option<String>, host: Authority, ws: Ws) -> Result<Ws, StatusCode> {
+    let name = host.host().trim_matches(['[', ']']); // an IPv6 address stands in brackets
+    let no_name = name == "localhost" || name.parse::<net::IpAddr>().is_ok();
+    let (http, https) = (format!("http://{host}"), format!("https://{host}"));
+    if origin.is_some_and(|origin| origin != https && !(no_name && origin == http)) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    let ws = ws.max_message_size(MAX_READ).max_frame_size(MAX_READ);
+    Ok(ws.max_write_buffer_size(MAX_WRITE))
+}
+
+type Stream = SplitStream<WebSocket>;
+type Sink = SplitSink<WebSocket, Message>;
+type Goodbye = (Option<u16>, String); // why a client has to leave: close code, and reason
+
+/// Waits for a client's next text message, and for its share of `SPACE`: until there is some, the
+/// client isn't read on. Ends with what the client did wrong, or with its own goodbye.
+async fn read_message(stream: &mut Stream, client: &Client) -> Result<Said, Goodbye> {
+    loop {
+        task::coop::consume_budget().await; // pongs without end must not keep the others waiting
+        let silence = async {
+            time::sleep(MAX_SILENCE).await;
+            let _ = client.send([(Message::ping(""), None)].into());
+            time::sleep(MAX_SILENCE).await;
+        };
         let message = tokio::select! {
-            () = queue.closed() => break (None, "it took no more messages".to_owned()),
-            // Three layers: in time, without an error, and not at the end.
-            message = timeout(MAX_SILENCE, stream.try_next()) => match message {
-                Ok(Ok(Some(message))) if !message.is_close() => message,
-                Ok(Ok(_)) => break (None, "it said goodbye".to_owned()),
-                Ok(Err(error)) => break (None, error.to_string()),
-                Err(_) => break (Some(1008u16), format!("silent for {MAX_SILENCE:?}")),
-            }
+            biased; // in this order: what has arrived counts before the clock
+            () = client.closed() => return Err((None, "it took no more messages".into())),
+            heard = stream.next() => match heard {
+                Some(Ok(message)) if !message.is_close() => message,
+                Some(Err(error)) => return Err((None, error.to_string())),
+                _ => return Err((None, "it said goodbye".into())),
+            },
+            () = silence => return Err((Some(1008), format!("silent for {:?}", 2 * MAX_SILENCE))),
         };
         if message.as_bytes().len() > MAX_MESSAGE {
-            break (Some(1009), format!("over {MAX_MESSAGE} bytes in a message"));
+            return Err((Some(1009), format!("over {MAX_MESSAGE} bytes in a message")));
         } else if message.is_binary() {
-            break (Some(1003), "this room takes text only".to_owned());
+            return Err((Some(1003), "this room takes text only".into()));
         } else if let Ok(text) = message.to_str() {
-            let _ = broadcast.send(Message::text(text)).await; // full: its socket isn't read on
-        }
-    };
-
-    clients.write().unwrap().remove(&id);
-    tell(&clients, format!("client {id} left ({why})"));
-    let farewell = async {
-        let goodbye = code.map_or(Message::close(), |code| Message::close_with(code, why));
-        let _ = queue.send(goodbye).await;
-        drop(queue); // the last sender: the writer writes what is left, and ends
-        let _ = (&mut writer).await;
-        while let Ok(Some(_)) = stream.try_next().await {} // until the client closes
-    };
-    let _ = timeout(FAREWELL, farewell).await;
-    writer.abort(); // or it would stay for as long as its socket is stuck
-}
-
-/// Writes what comes through a client's queue to its socket, in a task of its own so that nobody
-/// else waits for this socket; ends with the queue, with the socket, or when it is aborted.
-async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver<Message>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
-        let mut all = stream::iter(batch.drain(..).map(Ok)); // one system call for many messages
-        if sink.send_all(&mut all).await.is_err() {
-            return;
+            let share = SPACE.acquire_many((text.len() + OVERHEAD) as u32).await;
+            // A copy on purpose: `text` lies in the read buffer, and would keep all of that.
+            return Ok((Message::text(text), share.ok()));
         }
     }
-    let _ = sink.close().await;
 }
 
-/// Passes on what was said until the last sender of `broadcast` is gone. It alone fills the queues,
-/// one message after the other: that is the one order. A full queue makes it wait, and with it all
-/// who talk, until half of it is free; if one place were enough, a sipper would set the pace.
-async fn handle_messages(mut messages: Receiver<Message>, clients: Clients) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while messages.recv_many(&mut batch, 1).await > 0 {
-        task::yield_now().await; // whoever is just sending gets into this batch: 1.4 times as fast
-        let waiting = messages.len().min(BATCH - 1);
-        messages.recv_many(&mut batch, waiting).await;
-        let everyone = clients.read().unwrap().clone();
-        let deadline = Instant::now() + PATIENCE;
-        for (queue, writer) in everyone.values() {
-            let full = queue.capacity() < batch.len();
-            let places = queue.reserve_many(if full { QUEUE / 2 } else { batch.len() });
-            if let Ok(Ok(places)) = timeout_at(deadline, places).await {
-                for (message, place) in batch.iter().zip(places) {
-                    place.send(message.clone()); // shares the text, doesn't copy it
-                }
-            } else {
-                writer.abort(); // it has stopped reading: its queue closes, and its stay ends
-            }
+/// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
+/// Ends with the queue, or ends it when the socket takes no more. Any other error is for
+/// `read_message` to find, behind the client's last words.
+async fn write_messages(mut sink: Sink, mut queue: Queue) -> Result<(), time::error::Elapsed> {
+    while let Some(batch) = queue.recv().await {
+        for (message, _) in batch.iter() {
+            let _ = time::timeout(PATIENCE, sink.feed(message.clone())).await?;
         }
-        batch.clear();
+        if queue.is_empty() {
+            let _ = time::timeout(PATIENCE, sink.flush()).await?; // many messages, one system call
+        }
     }
+    Ok(())
 }
 
-/// Says on the terminal what happened; a terminal that is gone must not end the room.
+/// Sends a close frame behind all that waits for the client, and reads on until the client closes.
+async fn say_goodbye((code, why): Goodbye, stream: &mut Stream, client: &Client) {
+    for _ in 0..3 {
+        task::yield_now().await; // its last message gets into its own queue, too
+    }
+    let goodbye = code.map_or(Message::close(), |code| Message::close_with(code, why));
+    let _ = client.send([(goodbye, None)].into());
+    let _ = time::timeout(FAREWELL, stream.for_each(|_| task::coop::consume_budget())).await;
+}
+
+/// Opens the port (0: any free one), and says its URL. Each connection inherits what is set here.
+fn listen(address: &str) -> Result<(TcpListener, String), Box<dyn Error>> {
+    let address = address.parse()?;
+    let socket = match address {
+        net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_nodelay(true)?; // small messages go out at once
+    socket.set_keepalive(true)?; // a connection ends when its machine has vanished
+    socket.set_send_buffer_size(MAX_WRITE as u32)?; // or the kernel takes megabytes
+    socket.set_reuseaddr(cfg!(unix))?; // the port can be opened again right after a stop
+    socket.bind(address)?;
+    let url = format!("http://{}", socket.local_addr()?);
+    Ok((socket.listen(1024)?, url))
+}
+
+/// Says on the terminal what happened. A thread of its own writes it: a terminal may stand still
+/// (then lines are lost) or be gone (then `eprint!` panics), and the room must go on.
 fn tell(clients: &Clients, what: String) {
-    let connected = clients.read().unwrap().len();
-    let _ = writeln!(stderr(), "{what}, {connected} connected");
+    static TERMINAL: LazyLock<SyncSender<String>> = LazyLock::new(|| {
+        let (sender, lines) = sync_channel::<String>(1000);
+        thread::spawn(move || lines.iter().for_each(|line| eprint!("{line}")));
+        sender
+    });
+    let line = format!("{what}, {} connected\n", clients.read().unwrap().len());
+    let _ = TERMINAL.try_send(line);
 }
