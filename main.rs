@@ -1,6 +1,5 @@
 //! A chat room over WebSocket: what one client says, all clients hear, in one order. The first half
-//! is the Go program, part for part, from `Clients` to `handle_messages`. The second half is what
-//! the Go program leaves out: how to bear with bad clients. Skip it at first reading.
+//! is the Go program, part for part. The second, from `MAX_MESSAGE` on, is what that leaves out.
 
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use std::sync::{Arc, LazyLock, RwLock, mpsc::SyncSender, mpsc::sync_channel};
@@ -17,18 +16,15 @@ type Client = mpsc::UnboundedSender<Batch>;
 type Queue = mpsc::UnboundedReceiver<Batch>; // the other end of `Client`
 type Broadcast = mpsc::UnboundedSender<Said>;
 type Batch = Arc<[Said]>; // shared by all queues
-/// A message on its way, and its share of `SPACE`. Nobody has to give the share back: that happens
-/// by itself, when the last queue drops the message.
+/// A message, and its share of `SPACE`, which is given back when the last queue drops the message.
 type Said = (Message, Option<SemaphorePermit<'static>>);
 
 /// Opens the room and serves it until Ctrl-C, which says goodbye to all, with close code 1001.
-/// One thread: a busy room is 1.2 times as fast as on two, and who has joined misses no message.
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "current_thread")] // all tasks share one thread: faster here than two
 async fn main() {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::unbounded_channel();
     let room = (clients.clone(), broadcast.clone());
-
     let get = warp::get().or(warp::head()).unify();
     let home = warp::path::end().and(get).map(handle_home);
     let page = warp::header::optional("origin").and(warp::header("host"));
@@ -45,7 +41,6 @@ async fn main() {
         process::exit(1)
     });
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
-
     let interrupt = tokio::spawn(signal::ctrl_c());
     task::yield_now().await; // all three have begun now, so Ctrl-C is heard before the URL is out
     let _ = writeln!(stdout(), "{url}");
@@ -73,7 +68,6 @@ async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Broa
     tokio::spawn(write_messages(sink, queue));
     clients.write().unwrap().insert(id, client.clone());
     tell(&clients, format!("client {id} joined"));
-
     let goodbye = loop {
         match read_message(&mut stream, &client).await {
             Ok(message) => _ = broadcast.send(message),
@@ -107,8 +101,11 @@ const MAX_WRITE: usize = 256 * 1024; // bytes that wait for a socket: 128 KiB, a
 const PATIENCE: Duration = Duration::from_millis(800); // for a socket to take 128 KiB
 const MAX_SILENCE: Duration = Duration::from_secs(30); // then a ping; as long again, then 1008
 const FAREWELL: Duration = Duration::from_secs(2); // for the answer to a close frame
-const OVERHEAD: usize = 256; // bytes that a message takes beside its text
-static SPACE: Semaphore = Semaphore::const_new(16 * 1024 * 1024); // bytes, for all queues together
+const OVERHEAD: usize = 128; // bytes that a message takes beside its text
+static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH); // bytes, for all queues together
+const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, who is too slow has to leave
+type Stream = SplitStream<WebSocket>;
+type Goodbye = (Option<u16>, String); // why a client has to leave: close code, and reason
 
 /// Lets programs have a WebSocket, and our own page; a foreign page gets status 403 (RFC 6454). A
 /// foreign name that was made to point here (DNS rebinding) has no certificate for `https`.
@@ -116,16 +113,11 @@ fn upgrader(origin: Option<String>, host: Authority, ws: Ws) -> Result<Ws, Statu
     let name = host.host().trim_matches(['[', ']']); // an IPv6 address stands in brackets
     let no_name = name == "localhost" || name.parse::<net::IpAddr>().is_ok();
     let (http, https) = (format!("http://{host}"), format!("https://{host}"));
-    if origin.is_some_and(|origin| origin != https && !(no_name && origin == http)) {
-        return Err(StatusCode::FORBIDDEN);
-    }
+    let may_join = origin.is_none_or(|origin| origin == https || no_name && origin == http);
     let ws = ws.max_message_size(MAX_READ).max_frame_size(MAX_READ);
-    Ok(ws.max_write_buffer_size(MAX_WRITE))
+    let ws = ws.max_write_buffer_size(MAX_WRITE);
+    may_join.then_some(ws).ok_or(StatusCode::FORBIDDEN)
 }
-
-type Stream = SplitStream<WebSocket>;
-type Sink = SplitSink<WebSocket, Message>;
-type Goodbye = (Option<u16>, String); // why a client has to leave: close code, and reason
 
 /// Waits for a client's next text message, and for its share of `SPACE`: until there is some, the
 /// client isn't read on. Ends with what the client did wrong, or with its own goodbye.
@@ -138,7 +130,6 @@ async fn read_message(stream: &mut Stream, client: &Client) -> Result<Said, Good
             time::sleep(MAX_SILENCE).await;
         };
         let message = tokio::select! {
-            biased; // in this order: what has arrived counts before the clock
             () = client.closed() => return Err((None, "it took no more messages".into())),
             heard = stream.next() => match heard {
                 Some(Ok(message)) if !message.is_close() => message,
@@ -159,19 +150,26 @@ async fn read_message(stream: &mut Stream, client: &Client) -> Result<Said, Good
     }
 }
 
-/// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
-/// Ends with the queue, or ends it when the socket takes no more. Any other error is for
-/// `read_message` to find, behind the client's last words.
-async fn write_messages(mut sink: Sink, mut queue: Queue) -> Result<(), time::error::Elapsed> {
-    while let Some(batch) = queue.recv().await {
+/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. That a
+/// socket is gone is not looked at here: `read_message` finds out, behind the client's last words.
+async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue) -> Option<()> {
+    loop {
+        let batch = queue.recv().await?;
         for (message, _) in batch.iter() {
-            let _ = time::timeout(PATIENCE, sink.feed(message.clone())).await?;
+            with_patience(&queue, sink.feed(message.clone())).await?;
         }
         if queue.is_empty() {
-            let _ = time::timeout(PATIENCE, sink.flush()).await?; // many messages, one system call
+            with_patience(&queue, sink.flush()).await?; // many messages, one system call
         }
     }
-    Ok(())
+}
+
+/// Waits for a slow socket; `None` ends the wait, when space is short or the client has left.
+async fn with_patience(queue: &Queue, mut write: impl Future + Unpin) -> Option<()> {
+    while time::timeout(PATIENCE, &mut write).await.is_err() {
+        (SPACE.available_permits() > ENOUGH && !queue.is_closed()).then_some(())?;
+    }
+    Some(())
 }
 
 /// Sends a close frame behind all that waits for the client, and reads on until the client closes.

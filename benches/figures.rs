@@ -1,8 +1,9 @@
-//! Measures the release build of the room as its users meet it, beside a floor: one thread that writes the same bytes
-//! to the same number of plain TCP sockets, one `write` a delivery, with no WebSocket and no queue.
+//! Measures the release build of the room as its users meet it, beside two floors: one thread that writes the same
+//! bytes to the same number of plain TCP sockets, with no WebSocket and no queue. The first floor makes one `write` a
+//! delivery. The second, where messages wait, makes one `write` of all that may wait for a client at once.
 //!
-//! `cargo bench` measures the room; `cargo bench -- --against ADDRESS:PORT [--pid N]` measures another server in turns
-//! with it: one that takes text messages at `/ws` and sends each to everybody.
+//! `cargo bench` measures the room; `cargo bench --bench figures -- --against ADDRESS:PORT [--pid N]` measures another
+//! server in turns with it: one that takes text messages at `/ws` and sends each to everybody.
 //!
 //! A delivery is one message that reaches one client. CPU time and memory are read from `/proc`, on Linux alone.
 
@@ -28,13 +29,17 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["--floor", clients, rate] => floor(clients.parse().unwrap(), rate.parse().unwrap()),
+        ["--floor", clients, rate, at_once] => floor(
+            clients.parse().unwrap(),
+            rate.parse().unwrap(),
+            at_once.parse().unwrap(),
+        ),
         [] => compare(None),
         ["--against", address] => compare(Some((address.parse().unwrap(), None))),
         ["--against", address, "--pid", pid] => {
             compare(Some((address.parse().unwrap(), Some(pid.parse().unwrap()))))
         }
-        _ => panic!("usage: cargo bench [-- --against ADDRESS:PORT [--pid N]]"),
+        _ => panic!("usage: cargo bench --bench figures [-- --against ADDRESS:PORT [--pid N]]"),
     }
 }
 
@@ -86,14 +91,17 @@ type Figure = (&'static str, usize, Option<f64>);
 
 fn compare(other: Option<(SocketAddr, Option<u32>)>) {
     println!(
-        "{} cores; medians of {ROUNDS} rounds, in turns; {TEXT} bytes of text a message\n",
+        "{} cores; medians of {ROUNDS} rounds, in turns, and how far the rounds lie from them; {TEXT} bytes of text a message\n",
         thread::available_parallelism().map_or(0, usize::from)
     );
-    let mut targets = vec![("chat", Target::Chat), ("floor", Target::Floor)];
-    if let Some((address, pid)) = other {
-        targets.insert(1, ("other", Target::Other(address, pid)));
-    }
     for load in LOADS {
+        let mut targets = vec![("chat", Target::Chat), ("floor", Target::Floor(1))];
+        if load.in_flight > 0 {
+            targets.push(("batch floor", Target::Floor(SENDERS * load.in_flight)));
+        }
+        if let Some((address, pid)) = other {
+            targets.push(("other", Target::Other(address, pid)));
+        }
         let mut rounds: Vec<Vec<Vec<Figure>>> = vec![vec![]; targets.len()];
         let mut notes = vec![];
         for round in 1..=ROUNDS {
@@ -114,34 +122,50 @@ fn compare(other: Option<(SocketAddr, Option<u32>)>) {
 
 fn print_table(load: &Load, targets: &[(&str, Target)], rounds: &[Vec<Vec<Figure>>]) {
     print!("{:<54}", load.name);
-    targets.iter().for_each(|(name, _)| print!("{name:>12}"));
-    println!("{:>14}", "chat : floor");
+    targets
+        .iter()
+        .for_each(|(name, _)| print!("{name:>12}      "));
+    targets[1..]
+        .iter()
+        .for_each(|(name, _)| print!("{:>20}", format!("chat : {name}")));
+    println!();
     let Some(shape) = rounds.iter().flatten().next() else {
         return println!("  nothing could be measured");
     };
     for (row, (name, decimals, _)) in shape.iter().enumerate() {
-        let medians: Vec<Option<f64>> = rounds.iter().map(|rounds| median(rounds, row)).collect();
+        let medians: Vec<_> = rounds.iter().map(|rounds| median(rounds, row)).collect();
         print!("  {name:<52}");
         for value in &medians {
             match value {
-                Some(value) => print!("{:>12}", with_commas(*value, *decimals)),
-                None => print!("{:>12}", "unknown"),
+                Some((value, spread)) => {
+                    print!("{:>12} ±{spread:>3.0}%", with_commas(*value, *decimals))
+                }
+                None => print!("{:>12}      ", "unknown"),
             }
         }
-        match (medians[0], medians[medians.len() - 1]) {
-            (Some(chat), Some(floor)) if floor > 0.0 => println!("{:>14.2}", chat / floor),
-            _ => println!("{:>14}", "-"),
+        for other in &medians[1..] {
+            match (medians[0], other) {
+                (Some((chat, _)), Some((other, _))) if *other > 0.0 => {
+                    print!("{:>20.2}", chat / other)
+                }
+                _ => print!("{:>20}", "-"),
+            }
         }
+        println!();
     }
 }
 
-fn median(rounds: &[Vec<Figure>], row: usize) -> Option<f64> {
+/// The median of the rounds, and how far the farthest round lies from it, in percent.
+fn median(rounds: &[Vec<Figure>], row: usize) -> Option<(f64, f64)> {
     let mut values = rounds
         .iter()
         .map(|figures| figures[row].2)
         .collect::<Option<Vec<f64>>>()?;
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    let median = *values.get(values.len() / 2)?;
+    let farthest = (values.last()? - median).max(median - values.first()?);
+    let spread = if median > 0.0 { farthest / median } else { 0.0 };
+    Some((median, spread * 100.0))
 }
 
 fn with_commas(value: f64, decimals: usize) -> String {
@@ -156,7 +180,8 @@ fn with_commas(value: f64, decimals: usize) -> String {
 
 enum Target {
     Chat,
-    Floor,
+    /// How many messages it puts into one `write`.
+    Floor(usize),
     Other(SocketAddr, Option<u32>),
 }
 
@@ -178,11 +203,14 @@ impl Server {
                 };
             }
             Target::Chat => Command::new(env!("CARGO_BIN_EXE_chat")),
-            Target::Floor => Command::new(env::current_exe().unwrap()),
+            Target::Floor(_) => Command::new(env::current_exe().unwrap()),
         };
         match target {
-            Target::Chat => command.arg("127.0.0.1:0"),
-            _ => command.args(["--floor", &load.clients.to_string(), &load.rate.to_string()]),
+            Target::Floor(at_once) => {
+                let numbers = [load.clients, load.rate, *at_once].map(|number| number.to_string());
+                command.arg("--floor").args(numbers)
+            }
+            _ => command.arg("127.0.0.1:0"),
         };
         let mut child = command
             .stdin(Stdio::piped())
@@ -237,7 +265,7 @@ fn connect(target: &Target, address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(STRAGGLERS))?;
-    if matches!(target, Target::Floor) {
+    if matches!(target, Target::Floor(_)) {
         (&stream).read_exact(&mut [0])?;
         return Ok(stream);
     }
@@ -283,7 +311,7 @@ fn measure(load: &Load, target: &Target) -> Result<Vec<Figure>, String> {
             ("upgrades a second", 0, Some(upgrades)),
         ]);
     }
-    let mut room = Room::new(load, streams, !matches!(target, Target::Floor))
+    let mut room = Room::new(load, streams, !matches!(target, Target::Floor(_)))
         .map_err(|error| error.to_string())?;
     if let Some(stdin) = server.child.as_mut().and_then(|child| child.stdin.as_mut()) {
         let _ = writeln!(stdin, "go"); // the floor waits for this
@@ -304,7 +332,7 @@ fn measure(load: &Load, target: &Target) -> Result<Vec<Figure>, String> {
     let own = cpu("self").zip(load_before).map(|(now, before)| {
         (now.iter().sum::<f64>() - before.iter().sum::<f64>()) / seconds * 100.0
     });
-    if load.rate > 0 || !matches!(target, Target::Floor) {
+    if load.rate > 0 || !matches!(target, Target::Floor(_)) {
         room.finish()?; // before the delays are read: the latest messages are the slowest
     }
     let delay = |percentile| Some(room.delays.value_at_quantile(percentile) as f64 / 1e3);
@@ -540,8 +568,8 @@ fn paced(rate: usize) -> u64 {
 }
 
 /// The floor, in a process of its own: accepts `clients`, waits for a line on standard input, and writes `rate`
-/// messages a second (or, with a rate of 0, as many as it can) to each, until it is killed.
-fn floor(clients: usize, rate: usize) {
+/// messages a second (or, with a rate of 0, as many as it can) to each, `at_once` in one `write`, until it is killed.
+fn floor(clients: usize, rate: usize, at_once: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap());
     let mut streams: Vec<TcpStream> = Vec::new();
@@ -553,7 +581,7 @@ fn floor(clients: usize, rate: usize) {
     }
     io::stdin().read_line(&mut String::new()).unwrap();
     let mut deliver = |due, number| {
-        let frame = frame(&FROM_SERVER, due, number as usize % SENDERS);
+        let frame = frame(&FROM_SERVER, due, number as usize % SENDERS).repeat(at_once);
         streams
             .iter_mut()
             .for_each(|stream| stream.write_all(&frame).unwrap_or(()));

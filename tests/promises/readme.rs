@@ -34,7 +34,7 @@ fn every_test_that_is_named_exists() {
         for rest in README.split(module).skip(1) {
             let name = rest.split('`').next().unwrap();
             assert!(
-                source.contains(&format!("async fn {name}()")),
+                source.contains(&format!("async fn {name}(")),
                 "no test {module}{name}"
             );
             count += 1;

@@ -333,7 +333,7 @@ async fn count_aloud(
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn stuck_readers_are_out_and_nobody_waits_for_them() {
     let _load = LOAD.lock().await;
-    const COUNT: usize = 8_000;
+    const COUNT: usize = 12_000; // of 1,000 bytes: more than half of what there is space for
     let mut server = Server::start().await;
     let mut listener = server.join().await;
     let (mut talk, mut own) = server.join().await.split();
@@ -455,6 +455,83 @@ async fn a_stuck_reader_that_breaks_a_rule_is_cut_off() {
     stuck.send(Message::binary(&b"x"[..])).await.unwrap();
     server.settle(before).await;
     drop(stuck); // not before: it has stayed open, and not read
+}
+
+// Memory
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[cfg(target_os = "linux")]
+async fn the_whole_room_takes_no_more_memory_than_readme_says() {
+    let _load = LOAD.lock().await;
+    const LISTENERS: usize = 100;
+    const SHOUTERS: usize = 8;
+    let server = Server::start().await;
+    let before = server.memory("VmRSS");
+    let _stuck = join_with_small_buffer(&server).await;
+    let mut tasks = Vec::new();
+    for _ in 0..LISTENERS {
+        let mut listener = server.join().await.into_inner();
+        tasks.push(tokio::spawn(async move {
+            let mut some = vec![0; 64 * 1024];
+            while let Ok(1..) = listener.read(&mut some).await {}
+        }));
+    }
+    for _ in 0..SHOUTERS {
+        let (mut shout, mut own) = server.join().await.split();
+        tasks.push(tokio::spawn(async move {
+            while let Some(Ok(_)) = own.next().await {}
+        }));
+        tasks.push(tokio::spawn(async move {
+            let long = Message::text("x".repeat(64 * 1024));
+            while shout.send(long.clone()).await.is_ok() {}
+        }));
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await; // that is how long they shout
+    let grown = server.memory("VmHWM") - before;
+    println!("peak {grown} KiB");
+    tasks.iter().for_each(|task| task.abort());
+    assert!(
+        grown < 16 * 1024 + (1 + LISTENERS + SHOUTERS) * 512,
+        "the server's memory grew by {grown} KiB"
+    );
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_one_client_can_hold_is_half_a_mebibyte() {
+    const COUNT: usize = 100;
+    let server = Server::start().await;
+    let before = server.memory("VmRSS");
+    let mut clients = Vec::new();
+    for _ in 0..COUNT {
+        let mut stream = server.join().await.into_inner();
+        // The most that is read of a message, in pieces that are never the last.
+        let frame = |opcode, length: u64| {
+            let header = [&[opcode, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
+            [header, vec![b'x'; 128 * 1024 - 1]].concat()
+        };
+        let first = frame(0x01, 128 * 1024 - 1);
+        let unfinished = frame(0x00, 128 * 1024);
+        stream.write_all(&first).await.unwrap();
+        stream.write_all(&unfinished).await.unwrap();
+        clients.push(stream);
+        // A longer one is not even begun.
+        let mut stream = server.join().await.into_inner();
+        let longer = frame(0x81, 128 * 1024 + 1).repeat(4);
+        let _ = stream.write_all(&longer).await;
+    }
+    let mut talker = server.join().await;
+    for stream in &clients {
+        let port = stream.local_addr().unwrap().port();
+        while unsent(port) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    say(&mut talker, "has all been read?").await;
+    hear(&mut talker).await;
+    let each = (server.memory("VmHWM") - before) / COUNT;
+    println!("{each} KiB each");
+    assert!(each < 512, "{each} KiB for each client");
 }
 
 // A sipper
