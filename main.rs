@@ -41,6 +41,7 @@ async fn main() {
         process::exit(1)
     });
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
+
     let interrupt = tokio::spawn(signal::ctrl_c());
     task::yield_now().await; // all three have begun now, so Ctrl-C is heard before the URL is out
     let _ = writeln!(stdout(), "{url}");
@@ -105,7 +106,6 @@ const OVERHEAD: usize = 128; // bytes that a message takes beside its text
 static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH); // bytes, for all queues together
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, who is too slow has to leave
 type Stream = SplitStream<WebSocket>;
-type Goodbye = (Option<u16>, String); // why a client has to leave: close code, and reason
 
 /// Lets programs have a WebSocket, and our own page; a foreign page gets status 403 (RFC 6454). A
 /// foreign name that was made to point here (DNS rebinding) has no certificate for `https`.
@@ -120,8 +120,8 @@ fn upgrader(origin: Option<String>, host: Authority, ws: Ws) -> Result<Ws, Statu
 }
 
 /// Waits for a client's next text message, and for its share of `SPACE`: until there is some, the
-/// client isn't read on. Ends with what the client did wrong, or with its own goodbye.
-async fn read_message(stream: &mut Stream, client: &Client) -> Result<Said, Goodbye> {
+/// client isn't read on. An error is why the client has to leave: close code, if any, and reason.
+async fn read_message(stream: &mut Stream, client: &Client) -> Result<Said, (Option<u16>, String)> {
     loop {
         task::coop::consume_budget().await; // pongs without end must not keep the others waiting
         let silence = async {
@@ -173,7 +173,7 @@ async fn with_patience(queue: &Queue, mut write: impl Future + Unpin) -> Option<
 }
 
 /// Sends a close frame behind all that waits for the client, and reads on until the client closes.
-async fn say_goodbye((code, why): Goodbye, stream: &mut Stream, client: &Client) {
+async fn say_goodbye((code, why): (Option<u16>, String), stream: &mut Stream, client: &Client) {
     for _ in 0..3 {
         task::yield_now().await; // its last message gets into its own queue, too
     }
