@@ -55,9 +55,8 @@ async fn main() {
     }
 }
 
-/// Serves the page, which is a part of the program: nothing is read from disk.
 fn handle_home() -> impl Reply {
-    warp::reply::html(include_str!("index.html"))
+    warp::reply::html(include_str!("index.html")) // the page is a part of the program
 }
 
 /// A client's stay in the room, in a task of its own: joins, passes what it says to `broadcast`,
