@@ -1,5 +1,6 @@
 //! What the chat promises, seen from outside: the real program, real sockets, a real browser.
 
+mod original;
 mod page;
 mod readme;
 mod room;

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// Held by tests that load the machine, so that one doesn't slow down what another promises in seconds. Their clients
 /// run in threads: in one, a client that has much to read would keep the others from reading.
-static LOAD: Mutex<()> = Mutex::const_new(());
+pub static LOAD: Mutex<()> = Mutex::const_new(());
 
 // The page
 
@@ -284,7 +284,7 @@ async fn a_shouter_is_slowed_down_and_nobody_is_dropped() {
 }
 
 /// Hears the numbers from 0 on, each once and in order; returns the longest time between two.
-async fn hear_all(
+pub async fn hear_all(
     stream: &mut (impl StreamExt<Item = Result<Message, Error>> + Unpin),
     count: usize,
 ) -> Duration {
@@ -303,7 +303,7 @@ async fn hear_all(
 // A stuck reader
 
 /// A client whose kernel takes little, so that it's stuck soon after it has stopped reading.
-async fn join_with_small_buffer(server: &Server) -> Socket {
+pub async fn join_with_small_buffer(server: &Server) -> Socket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let stream = within(socket.connect(server.address.parse().unwrap()))
