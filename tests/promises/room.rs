@@ -380,6 +380,19 @@ async fn a_shouter_and_stuck_readers_together_stop_the_room_for_less_than_a_seco
     }
 }
 
+#[tokio::test]
+async fn a_client_may_take_its_time_while_there_is_space() {
+    const COUNT: usize = 500;
+    let server = Server::start().await;
+    let mut slow = join_with_small_buffer(&server).await;
+    let (mut talk, mut own) = server.join().await.split();
+    let own = tokio::spawn(async move { hear_all(&mut own, COUNT).await });
+    count_aloud(&mut talk, COUNT, 4_000, Duration::ZERO).await;
+    own.await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await; // it takes its time
+    hear_all(&mut slow, COUNT).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_listener_that_takes_5_megabits_a_second_stays() {
     let _load = LOAD.lock().await;
