@@ -511,6 +511,22 @@ async fn the_whole_room_takes_no_more_memory_than_readme_says() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
+async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
+    let server = Server::start().await;
+    let _slow = join_with_small_buffer(&server).await;
+    let mut talker = server.join().await;
+    for _ in 0..400 {
+        say(&mut talker, "x".repeat(4_000)).await; // more than a socket takes: from here on they queue
+        hear(&mut talker).await;
+    }
+    let before = server.memory("VmRSS");
+    round_trips(&mut talker, 200).await;
+    let grown = server.memory("VmHWM").saturating_sub(before);
+    assert!(grown < 4 * 1024, "the server's memory grew by {grown} KiB");
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
 async fn what_one_client_can_hold_is_half_a_mebibyte() {
     const COUNT: usize = 100;
     let server = Server::start().await;
@@ -999,6 +1015,23 @@ async fn the_silent_are_dropped_and_those_who_answer_pings_stay() {
     server.says("silent").await;
     say(&mut quiet, "still here").await;
     assert_eq!(hear(&mut quiet).await, "still here");
+}
+
+#[tokio::test]
+#[cfg(unix)]
+#[ignore = "takes 70 seconds: longer than a client may be silent"]
+async fn nobody_is_dropped_because_the_program_stood_still() {
+    let mut server = Server::start().await;
+    let (mut anna, mut ben) = (server.join().await, server.join().await);
+    server.says("2 connected").await;
+    server.signal("STOP").await;
+    say(&mut ben, "said while it stood still").await;
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    server.signal("CONT").await;
+    assert_eq!(hear(&mut anna).await, "said while it stood still");
+    assert_eq!(hear(&mut ben).await, "said while it stood still");
+    round_trips(&mut anna, 100).await;
+    assert!(server.terminal.try_recv().is_err(), "somebody left");
 }
 
 // The end
