@@ -1,7 +1,7 @@
 //! A chat room over WebSocket: what one client says, all clients hear, in one order. The first half
 //! is the Go program, part for part. The second, from `MAX_MESSAGE` on, is what that leaves out.
 
-use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
+use futures_util::{FutureExt, SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use std::sync::{Arc, LazyLock, RwLock, mpsc::SyncSender, mpsc::sync_channel};
 use std::{collections::HashMap, env, error::Error, io::Write, io::stdout, net, process, thread};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
@@ -163,9 +163,9 @@ async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Queu
     }
 }
 
-/// Waits for a slow socket; `None` ends the wait, when space is short or the client has left.
-async fn with_patience(queue: &Queue, mut write: impl Future + Unpin) -> Option<()> {
-    while time::timeout(PATIENCE, &mut write).await.is_err() {
+/// Waits for a socket. Only a slow one costs a timer. `None`: space is short, or the client left.
+async fn with_patience(queue: &Queue, mut io: impl Future + Unpin) -> Option<()> {
+    while (&mut io).now_or_never().is_none() && time::timeout(PATIENCE, &mut io).await.is_err() {
         (SPACE.available_permits() > ENOUGH && !queue.is_closed()).then_some(())?;
     }
     Some(())
