@@ -1,5 +1,5 @@
-//! A chat room over WebSocket: what one client says, all clients hear, in one order. The first half
-//! is the Go program, part for part. The second, from `MAX_MESSAGE` on, is what that leaves out.
+//! A chat room over WebSocket: what one client says, all clients hear, in one order. First comes
+//! the Go program, part for part. From `MAX_MESSAGE` on comes what it leaves out: skip that at first.
 
 use futures_util::{FutureExt, SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use std::sync::{Arc, LazyLock, RwLock, mpsc::SyncSender, mpsc::sync_channel};
@@ -149,8 +149,8 @@ async fn read_message(stream: &mut Stream, client: &Client) -> Result<Said, (Opt
     }
 }
 
-/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. That a
-/// socket is gone is not looked at here: `read_message` finds out, behind the client's last words.
+/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. A socket
+/// that is gone is none of its business: `read_message` finds out, behind the client's last words.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue) -> Option<()> {
     loop {
         let batch = queue.recv().await?;
