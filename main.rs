@@ -1,5 +1,5 @@
 //! A chat room over WebSocket: what one client says, all clients hear, in one order. First comes
-//! the Go program, part for part. From `MAX_MESSAGE` on comes what it leaves out: skip that at first.
+//! the Go program, part for part. From `MAX_MESSAGE` on comes what it leaves out: skip that first.
 
 use futures_util::{FutureExt, SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use std::sync::{Arc, LazyLock, RwLock, mpsc::SyncSender, mpsc::sync_channel};
