@@ -280,7 +280,10 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Some drivers are scripts, and some leave their browser behind.
-        let group = format!("kill -TERM -{}", self.process.id().unwrap_or_default());
+        let Some(id) = self.process.id() else {
+            return; // without a number, `kill` would take this test's own group
+        };
+        let group = format!("kill -TERM -{id}");
         let _ = std::process::Command::new("sh")
             .args(["-c", &group])
             .status();

@@ -1108,12 +1108,7 @@ async fn from_the_moment_the_url_is_out_the_end_is_a_goodbye() {
         }
     };
     within(stands).await;
-    let kill = format!("kill -INT {}", child.id().unwrap());
-    let mut kill = std::process::Command::new("sh")
-        .args(["-c", &kill])
-        .spawn()
-        .unwrap();
-    assert!(kill.wait().unwrap().success());
+    assert!(signal("INT", &child.id().unwrap().to_string()).await);
     std::io::Read::read_exact(&mut reader, &mut [0; 64 * 1024]).unwrap();
     assert_eq!(within(child.wait()).await.unwrap().code(), Some(0));
 }

@@ -89,15 +89,7 @@ impl Server {
 
     #[cfg(unix)]
     pub async fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id().unwrap());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .await
-                .unwrap()
-                .success()
-        );
+        assert!(signal(name, &self.child.id().unwrap().to_string()).await);
     }
 
     pub async fn exit(&mut self) -> ExitStatus {
@@ -130,6 +122,14 @@ impl Server {
         };
         within(settled).await;
     }
+}
+
+/// Sends a signal to a process; whether that could be done.
+#[cfg(unix)]
+pub async fn signal(name: &str, target: &str) -> bool {
+    let kill = format!("kill -{name} {target}");
+    let status = Command::new("sh").args(["-c", &kill]).status().await;
+    status.unwrap().success()
 }
 
 /// The program, to be started in a folder where none of its files are.
