@@ -1,210 +1,294 @@
-//! A chat room over WebSocket: what one client says, all clients hear, in one order. First comes
-//! the Go program, part for part. From `MAX_MESSAGE` on comes what it leaves out: skip that first.
+//! A chat room over WebSocket: what one client says, all clients hear, in one order.
+//!
+//! First comes the Go program, part for part. `MAX_MESSAGE` begins what protects it, and what
+//! `conn.ReadMessage` and `CheckOrigin` are in Go: skip that at first reading.
 
-use futures_util::{FutureExt, SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
-use std::sync::{Arc, LazyLock, RwLock, mpsc::SyncSender, mpsc::sync_channel};
-use std::{collections::HashMap, env, error::Error, io::Write, io::stdout, net, process, thread};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::{Write, stderr};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
-use tokio::{net::TcpListener, net::TcpSocket, signal, task, time, time::Duration};
+use tokio::time::{Duration, sleep, timeout};
 use warp::http::{StatusCode, uri::Authority};
-use warp::{Filter, Reply, ws::Message, ws::WebSocket, ws::Ws};
+use warp::ws::{Message, WebSocket, Ws};
+use warp::{Filter, Reply};
 
-/// Everybody in the room, by task number: the sending end of each client's queue. `Arc` lets all
-/// tasks own the map. The lock is never held over an `await`, so nobody waits for it for long.
-type Clients = Arc<RwLock<HashMap<task::Id, Client>>>;
-type Client = mpsc::UnboundedSender<Batch>;
-type Queue = mpsc::UnboundedReceiver<Batch>; // the other end of `Client`
-type Broadcast = mpsc::UnboundedSender<Said>;
-type Batch = Arc<[Said]>; // shared by all queues
-/// A message, and its share of `SPACE`, which is given back when the last queue drops the message.
-type Said = (Message, Option<SemaphorePermit<'static>>);
+/// Everybody in the room: the sending end of each client's queue, by the client's number. `Arc`
+/// lets all tasks own the map. `RwLock` lets one at a time change it, and none waits inside.
+type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
-/// Opens the room and serves it until Ctrl-C, which says goodbye to all, with close code 1001.
-#[tokio::main(flavor = "current_thread")] // all tasks share one thread: faster here than two
-async fn main() {
-    let clients = Clients::default();
-    let (broadcast, messages) = mpsc::unbounded_channel();
-    let room = (clients.clone(), broadcast.clone());
-    let get = warp::get().or(warp::head()).unify();
-    let home = warp::path::end().and(get).map(handle_home);
-    let page = warp::header::optional("origin").and(warp::header("host"));
-    let upgrade = warp::path!("ws").and(page).and(warp::ws()).map(upgrader);
-    let chat = upgrade.map(move |ws: Result<Ws, StatusCode>| {
-        let (clients, broadcast) = room.clone(); // copies the pointers, for this client's task
-        ws.map(|ws| ws.on_upgrade(|socket| handle_connections(socket, clients, broadcast)))
-    });
-    tokio::spawn(handle_messages(messages, clients.clone()));
-    let address = env::args_os().nth(1).unwrap_or("127.0.0.1:8080".into());
-    let address = address.to_string_lossy();
-    let (listener, url) = listen(&address).unwrap_or_else(|error| {
-        eprintln!("cannot listen on {address}: {error}; try `cargo run -- 127.0.0.1:8081`");
-        process::exit(1)
-    });
-    let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
+/// The two ends of a channel: `broadcast` is one, and each client's queue is one.
+type Sender = mpsc::UnboundedSender<Arc<Said>>;
+type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
 
-    let interrupt = tokio::spawn(signal::ctrl_c());
-    task::yield_now().await; // all three have begun now, so Ctrl-C is heard before the URL is out
-    let _ = writeln!(stdout(), "{url}");
-    let _ = interrupt.await;
-    server.abort(); // nobody joins any more
-    let goodbye = Message::close_with(1001u16, "the server is going away");
-    let _ = broadcast.send((goodbye, None)); // behind all that was said before
-    let end = time::Instant::now() + FAREWELL;
-    while !clients.read().unwrap().is_empty() && time::Instant::now() < end {
-        time::sleep(Duration::from_millis(10)).await;
-    }
+/// What is global in Go. A clone leads to the same room.
+#[derive(Clone)]
+struct Room {
+    clients: Clients,
+    broadcast: Sender,
 }
 
+/// Opens the room and serves it until Ctrl-C. Then it says goodbye to all, with close code 1001.
+#[tokio::main(flavor = "current_thread")] // one thread carries more here than two
+async fn main() -> Result<(), Box<dyn Error>> {
+    let clients = Clients::default();
+    let (broadcast, messages) = mpsc::unbounded_channel();
+    tokio::spawn(tokio::task::unconstrained(handle_messages(
+        messages,
+        clients.clone(),
+    )));
+
+    let room = Room { clients, broadcast };
+    let same_room = room.clone();
+    let home = warp::path::end().map(handle_home);
+    let chat = warp::path!("ws")
+        .and(warp::header::optional("origin"))
+        .and(warp::header("host"))
+        .and(warp::ws())
+        .map(move |origin: Option<String>, host: Authority, ws: Ws| {
+            if !check_origin(origin, host) {
+                return Err(StatusCode::FORBIDDEN);
+            }
+            let room = room.clone();
+            Ok(limit(ws).on_upgrade(|socket| handle_connections(socket, room)))
+        });
+
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or("127.0.0.1:8080".to_string());
+    let listener = listen(&address).map_err(|error| {
+        format!("cannot listen on {address}: {error}; try `cargo run -- 127.0.0.1:8081`")
+    })?;
+    let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
+
+    tokio::signal::ctrl_c().await?;
+    server.abort(); // no new connections
+    let _ = timeout(FAREWELL, close(same_room)).await;
+    Ok(())
+}
+
+/// Answers with the page, which is a part of the program.
 fn handle_home() -> impl Reply {
-    warp::reply::html(include_str!("index.html")) // the page is a part of the program
+    let page = warp::reply::html(include_str!("index.html"));
+    warp::reply::with_header(page, "x-frame-options", "DENY") // not inside a foreign page
 }
 
 /// A client's stay in the room, in a task of its own: joins, passes what it says to `broadcast`,
 /// and leaves when it closes, breaks a rule, falls silent, or takes no more messages.
-async fn handle_connections(socket: WebSocket, clients: Clients, broadcast: Broadcast) {
-    let id = task::id();
+async fn handle_connections(socket: WebSocket, room: Room) {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let (sink, mut stream) = socket.split();
     let (client, queue) = mpsc::unbounded_channel();
-    tokio::spawn(write_messages(sink, queue));
-    clients.write().unwrap().insert(id, client.clone());
-    tell(&clients, format!("client {id} joined"));
-    let goodbye = loop {
+    let writer = tokio::spawn(write_messages(sink, queue));
+    room.clients.write().unwrap().insert(id, client.clone());
+    tell(&room, format!("client {id} joined"));
+
+    let Goodbye(code, reason) = loop {
         match read_message(&mut stream, &client).await {
-            Ok(message) => _ = broadcast.send(message),
+            Ok(text) => _ = room.broadcast.send(Said::to(EVERYONE, text).await),
             Err(goodbye) => break goodbye,
         }
     };
-    say_goodbye(goodbye.clone(), &mut stream, &client).await;
-    clients.write().unwrap().remove(&id);
-    tell(&clients, format!("client {id} left ({})", goodbye.1));
+
+    say_goodbye(id, code, reason, &mut stream, &room).await;
+    writer.abort();
+    room.clients.write().unwrap().remove(&id);
+    tell(&room, format!("client {id} left: {reason}"));
 }
 
-/// Passes on what was said, in a task of its own, for as long as the program runs. It alone puts it
-/// into the queues: that is the one order. It never waits for a client.
-async fn handle_messages(mut messages: mpsc::UnboundedReceiver<Said>, clients: Clients) {
-    while let Some(message) = messages.recv().await {
-        task::yield_now().await; // whoever is just sending gets into the same batch
-        let mut batch = vec![message];
-        while let Ok(message) = messages.try_recv() {
-            batch.push(message);
-        }
-        let batch: Batch = batch.into();
-        for client in clients.read().unwrap().values() {
-            let _ = client.send(batch.clone()); // copies the pointer, not the messages
+/// Puts each message into the queues, in a task of its own, for as long as the program runs. It is
+/// the only one that does so: hence all hear the same order. It never waits for a client.
+async fn handle_messages(mut messages: Receiver, clients: Clients) {
+    while let Some(said) = messages.recv().await {
+        for (id, client) in clients.read().unwrap().iter() {
+            if said.to == EVERYONE || said.to == *id {
+                let _ = client.send(said.clone()); // copies a pointer, not the message
+            }
         }
     }
 }
 
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
-const MAX_READ: usize = 2 * MAX_MESSAGE; // a yet longer one isn't read: closed without a code
-const MAX_WRITE: usize = 256 * 1024; // bytes that wait for a socket: 128 KiB, a message, pongs
-const PATIENCE: Duration = Duration::from_millis(800); // for a socket to take 128 KiB
-const MAX_SILENCE: Duration = Duration::from_secs(30); // then a ping; as long again, then 1008
-const FAREWELL: Duration = Duration::from_secs(2); // for the answer to a close frame
 const OVERHEAD: usize = 128; // bytes that a message takes beside its text
-static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH); // bytes, for all queues together
-const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, who is too slow has to leave
+const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
+const BATCH: usize = 128 * 1024; // bytes; from here on the library would write by itself
+const WRITE_BUFFER: usize = 2 * BATCH; // bytes in the library: a batch, one more message, pongs
+const SEND_BUFFER: u32 = 256 * 1024; // bytes in the kernel, which otherwise takes megabytes
+const PATIENCE: Duration = Duration::from_millis(800); // for a client to take a batch
+const SILENCE: Duration = Duration::from_secs(30); // before a ping
+/// For a pong. The ping waits in the queue: behind 16 MiB, at a `BATCH` in `PATIENCE`, for 102 s.
+const ANSWER: Duration = Duration::from_secs(120);
+const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
+const EVERYONE: u64 = 0; // no client has this number
+
+/// Bytes for all messages on their way. Who says something waits here until there is space.
+static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH);
+
 type Stream = SplitStream<WebSocket>;
+type Sink = SplitSink<WebSocket, Message>;
 
-/// Lets programs have a WebSocket, and our own page; a foreign page gets status 403 (RFC 6454). A
-/// foreign name that was made to point here (DNS rebinding) has no certificate for `https`.
-fn upgrader(origin: Option<String>, host: Authority, ws: Ws) -> Result<Ws, StatusCode> {
-    let name = host.host().trim_matches(['[', ']']); // an IPv6 address stands in brackets
-    let no_name = name == "localhost" || name.parse::<net::IpAddr>().is_ok();
-    let (http, https) = (format!("http://{host}"), format!("https://{host}"));
-    let may_join = origin.is_none_or(|origin| origin == https || no_name && origin == http);
-    let ws = ws.max_message_size(MAX_READ).max_frame_size(MAX_READ);
-    let ws = ws.max_write_buffer_size(MAX_WRITE);
-    may_join.then_some(ws).ok_or(StatusCode::FORBIDDEN)
+/// A message on its way, with its share of `SPACE`: in use until the last queue drops the message.
+struct Said {
+    to: u64,
+    message: Message,
+    share: SemaphorePermit<'static>,
 }
 
-/// Waits for a client's next text message, and for its share of `SPACE`: until there is some, the
-/// client isn't read on. An error is why the client has to leave: close code, if any, and reason.
-async fn read_message(stream: &mut Stream, client: &Client) -> Result<Said, (Option<u16>, String)> {
+impl Said {
+    /// Waits until there is space for the message.
+    async fn to(to: u64, message: Message) -> Arc<Said> {
+        let bytes = message.as_bytes().len() + OVERHEAD;
+        let share = SPACE.acquire_many(bytes as u32).await.unwrap(); // nobody closes it
+        Arc::new(Said { to, message, share })
+    }
+}
+
+/// Why a client leaves: close code (RFC 6455, section 7.4.1) and reason.
+struct Goodbye(u16, &'static str);
+
+/// Lets programs join, and our own page. A foreign page gets status 403 (RFC 6454). A foreign name
+/// that was made to point here (DNS rebinding) has no certificate for `https`.
+fn check_origin(origin: Option<String>, host: Authority) -> bool {
+    let Some(origin) = origin else {
+        return true;
+    };
+    if origin == format!("https://{host}") {
+        return true;
+    }
+    let name = host.host();
+    let is_ipv6 = name.starts_with('[');
+    let is_address = is_ipv6 || name.parse::<Ipv4Addr>().is_ok() || name == "localhost";
+    if is_address && origin == format!("http://{host}") {
+        return true;
+    }
+    let _ = writeln!(stderr(), "refused a page: Origin {origin:?}, Host {host}");
+    false
+}
+
+fn limit(ws: Ws) -> Ws {
+    ws.max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
+        .max_write_buffer_size(WRITE_BUFFER)
+}
+
+/// Waits for a client's next text message. An error is why the client has to leave.
+async fn read_message(stream: &mut Stream, client: &Sender) -> Result<Message, Goodbye> {
     loop {
-        task::coop::consume_budget().await; // pongs without end must not keep the others waiting
-        let silence = async {
-            time::sleep(MAX_SILENCE).await;
-            let _ = client.send([(Message::ping(""), None)].into());
-            time::sleep(MAX_SILENCE).await;
+        tokio::task::coop::consume_budget().await; // pongs without end must not keep the others waiting
+        let heard = tokio::select! {
+            biased;
+            () = client.closed() => return Err(Goodbye(1008, "it took no more messages")),
+            Some(heard) = stream.next() => heard.map_err(explain)?,
+            () = silence(client) => return Err(Goodbye(1008, "it was silent for too long")),
         };
-        let message = tokio::select! {
-            () = client.closed() => return Err((None, "it took no more messages".into())),
-            heard = stream.next() => match heard {
-                Some(Ok(message)) if !message.is_close() => message,
-                Some(Err(error)) => return Err((None, error.to_string())),
-                _ => return Err((None, "it said goodbye".into())),
-            },
-            () = silence => return Err((Some(1008), format!("silent for {:?}", 2 * MAX_SILENCE))),
-        };
-        if message.as_bytes().len() > MAX_MESSAGE {
-            return Err((Some(1009), format!("over {MAX_MESSAGE} bytes in a message")));
-        } else if message.is_binary() {
-            return Err((Some(1003), "this room takes text only".into()));
-        } else if let Ok(text) = message.to_str() {
-            let share = SPACE.acquire_many((text.len() + OVERHEAD) as u32).await;
+        if heard.is_close() {
+            return Err(Goodbye(1000, "it said goodbye"));
+        }
+        if heard.is_binary() {
+            return Err(Goodbye(1003, "this room takes text only"));
+        }
+        if let Ok(text) = heard.to_str() {
             // A copy on purpose: `text` lies in the read buffer, and would keep all of that.
-            return Ok((Message::text(text), share.ok()));
+            return Ok(Message::text(text));
         }
     }
 }
 
-/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. A socket
-/// that is gone is none of its business: `read_message` finds out, behind the client's last words.
-async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue) -> Option<()> {
-    loop {
-        let batch = queue.recv().await?;
-        for (message, _) in batch.iter() {
-            with_patience(&queue, sink.feed(message.clone())).await?;
+/// warp hides what kind of error it is: only its words tell.
+fn explain(error: warp::Error) -> Goodbye {
+    let words = error.to_string();
+    if words.contains("too long") {
+        Goodbye(1009, "the message was too long")
+    } else if words.contains("UTF-8") {
+        Goodbye(1007, "the text was not UTF-8")
+    } else if words.contains("reset") || words.contains("IO error") {
+        Goodbye(1000, "it has gone")
+    } else {
+        Goodbye(1002, "it broke the WebSocket protocol")
+    }
+}
+
+/// Ends when a client has been silent for too long, and didn't answer a ping.
+async fn silence(client: &Sender) {
+    sleep(SILENCE).await;
+    let _ = client.send(Said::to(EVERYONE, Message::ping("")).await);
+    sleep(ANSWER).await;
+}
+
+/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it.
+async fn write_messages(mut sink: Sink, mut queue: Receiver) {
+    while let Some(said) = queue.recv().await {
+        tokio::task::yield_now().await; // more may come, and one system call for all is cheaper
+        let mut batch = Box::pin(write_batch(said, &mut sink, &mut queue));
+        while timeout(PATIENCE, &mut batch).await.is_err() {
+            if SPACE.available_permits() < ENOUGH {
+                return;
+            }
         }
-        if queue.is_empty() {
-            with_patience(&queue, sink.flush()).await?; // many messages, one system call
+    }
+}
+
+async fn write_batch(first: Arc<Said>, sink: &mut Sink, queue: &mut Receiver) {
+    let mut bytes = 0;
+    let mut next = Ok(first);
+    while let Ok(said) = next {
+        if sink.feed(said.message.clone()).await.is_err() {
+            while queue.recv().await.is_some() {} // nothing more for this client
         }
+        bytes += said.share.num_permits();
+        if bytes >= BATCH {
+            break;
+        }
+        next = queue.try_recv();
+    }
+    let _ = sink.flush().await;
+}
+
+/// Sends a close frame, behind all that the client has said, and leaves it time to arrive.
+async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stream, room: &Room) {
+    if code == 1000 {
+        let _ = timeout(FAREWELL, stream.next()).await; // answers the client's own close frame
+        return;
+    }
+    let close = Message::close_with(code, reason);
+    let _ = room.broadcast.send(Said::to(id, close).await);
+    sleep(FAREWELL).await;
+}
+
+/// Says goodbye to all until all have left.
+async fn close(room: Room) {
+    while !room.clients.read().unwrap().is_empty() {
+        let goodbye = Message::close_with(1001u16, "the server is going away");
+        let _ = room.broadcast.send(Said::to(EVERYONE, goodbye).await);
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Waits for a socket. Only a slow one costs a timer. `None`: space is short, or the client left.
-async fn with_patience(queue: &Queue, mut io: impl Future + Unpin) -> Option<()> {
-    while (&mut io).now_or_never().is_none() && time::timeout(PATIENCE, &mut io).await.is_err() {
-        (SPACE.available_permits() > ENOUGH && !queue.is_closed()).then_some(())?;
-    }
-    Some(())
-}
-
-/// Sends a close frame behind all that waits for the client, and reads on until the client closes.
-async fn say_goodbye((code, why): (Option<u16>, String), stream: &mut Stream, client: &Client) {
-    for _ in 0..3 {
-        task::yield_now().await; // its last message gets into its own queue, too
-    }
-    let goodbye = code.map_or(Message::close(), |code| Message::close_with(code, why));
-    let _ = client.send([(goodbye, None)].into());
-    let _ = time::timeout(FAREWELL, stream.for_each(|_| task::coop::consume_budget())).await;
-}
-
-/// Opens the port (0: any free one), and says its URL. Each connection inherits what is set here.
-fn listen(address: &str) -> Result<(TcpListener, String), Box<dyn Error>> {
-    let address = address.parse()?;
-    let socket = match address {
-        net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+/// Opens the port (0: any free one), and prints its URL. Connections inherit what is set here.
+fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
+    let address: SocketAddr = address.parse()?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
     };
     socket.set_nodelay(true)?; // small messages go out at once
-    socket.set_keepalive(true)?; // a connection ends when its machine has vanished
-    socket.set_send_buffer_size(MAX_WRITE as u32)?; // or the kernel takes megabytes
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_reuseaddr(cfg!(unix))?; // the port can be opened again right after a stop
     socket.bind(address)?;
-    let url = format!("http://{}", socket.local_addr()?);
-    Ok((socket.listen(1024)?, url))
+    let listener = socket.listen(1024)?;
+    println!("http://{}", listener.local_addr()?);
+    Ok(listener)
 }
 
-/// Says on the terminal what happened. A thread of its own writes it: a terminal may stand still
-/// (then lines are lost) or be gone (then `eprint!` panics), and the room must go on.
-fn tell(clients: &Clients, what: String) {
-    static TERMINAL: LazyLock<SyncSender<String>> = LazyLock::new(|| {
-        let (sender, lines) = sync_channel::<String>(1000);
-        thread::spawn(move || lines.iter().for_each(|line| eprint!("{line}")));
-        sender
-    });
-    let line = format!("{what}, {} connected\n", clients.read().unwrap().len());
-    let _ = TERMINAL.try_send(line);
+/// Writes a line to the terminal. If that is gone, the room goes on.
+fn tell(room: &Room, what: String) {
+    let count = room.clients.read().unwrap().len();
+    let _ = writeln!(stderr(), "{what}, {count} connected");
 }
