@@ -14,19 +14,30 @@ use std::sync::{Arc, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Duration, sleep, timeout};
+use tokio::{signal, task};
 use warp::http::{StatusCode, uri::Authority};
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
-/// Everybody in the room: the sending end of each client's queue, by the client's number. `Arc`
-/// lets all tasks own the map. `RwLock` lets one at a time change it, and none waits inside.
+/// Everybody in the room: each client's number, and the sending end of its queue. `Arc` lets all
+/// tasks own the map. `RwLock` lets many read it, or one change it; nobody holds it for long.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
 /// The two ends of a channel: `broadcast` is one, and each client's queue is one.
 type Sender = mpsc::UnboundedSender<Arc<Said>>;
 type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
 
-/// What is global in Go. A clone leads to the same room.
+/// A message on its way, to `EVERYONE` or to one client. It holds a share of `SPACE`, which is free
+/// again when the last queue drops the message.
+struct Said {
+    to: u64,
+    message: Message,
+    share: SemaphorePermit<'static>,
+}
+
+const EVERYONE: u64 = 0; // clients have the numbers 1, 2, 3 ...
+
+/// What is global in Go. A clone is the same room again.
 #[derive(Clone)]
 struct Room {
     clients: Clients,
@@ -38,10 +49,8 @@ struct Room {
 async fn main() -> Result<(), Box<dyn Error>> {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::unbounded_channel();
-    tokio::spawn(tokio::task::unconstrained(handle_messages(
-        messages,
-        clients.clone(),
-    )));
+    let handler = handle_messages(messages, clients.clone());
+    tokio::spawn(task::unconstrained(handler)); // it may take all messages that wait for it
 
     let room = Room { clients, broadcast };
     let same_room = room.clone();
@@ -66,7 +75,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     })?;
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
 
-    tokio::signal::ctrl_c().await?;
+    signal::ctrl_c().await?;
     server.abort(); // no new connections
     let _ = timeout(FAREWELL, close(same_room)).await;
     Ok(())
@@ -125,20 +134,12 @@ const SILENCE: Duration = Duration::from_secs(30); // before a ping
 /// For a pong. The ping waits in the queue: behind 16 MiB, at a `BATCH` in `PATIENCE`, for 102 s.
 const ANSWER: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
-const EVERYONE: u64 = 0; // no client has this number
 
 /// Bytes for all messages on their way. Who says something waits here until there is space.
 static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH);
 
 type Stream = SplitStream<WebSocket>;
 type Sink = SplitSink<WebSocket, Message>;
-
-/// A message on its way, with its share of `SPACE`: in use until the last queue drops the message.
-struct Said {
-    to: u64,
-    message: Message,
-    share: SemaphorePermit<'static>,
-}
 
 impl Said {
     /// Waits until there is space for the message.
@@ -180,7 +181,7 @@ fn limit(ws: Ws) -> Ws {
 /// Waits for a client's next text message. An error is why the client has to leave.
 async fn read_message(stream: &mut Stream, client: &Sender) -> Result<Message, Goodbye> {
     loop {
-        tokio::task::coop::consume_budget().await; // pongs without end must not keep the others waiting
+        task::coop::consume_budget().await; // pongs without end would keep all others waiting
         let heard = tokio::select! {
             biased;
             () = client.closed() => return Err(Goodbye(1008, "it took no more messages")),
@@ -224,7 +225,7 @@ async fn silence(client: &Sender) {
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it.
 async fn write_messages(mut sink: Sink, mut queue: Receiver) {
     while let Some(said) = queue.recv().await {
-        tokio::task::yield_now().await; // more may come, and one system call for all is cheaper
+        task::yield_now().await; // more may come, and one system call for all is cheaper
         let mut batch = Box::pin(write_batch(said, &mut sink, &mut queue));
         while timeout(PATIENCE, &mut batch).await.is_err() {
             if SPACE.available_permits() < ENOUGH {
