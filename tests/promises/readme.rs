@@ -1,6 +1,6 @@
 //! What README quotes, names and claims is so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README: &str = include_str!("../../README.md");
@@ -41,10 +41,20 @@ fn every_rust_snippet_stands_in_the_program() {
         let found = program.windows(wanted.len()).any(|part| part == wanted);
         assert!(found, "not in main.rs:\n{snippet}");
     }
-    let explained = rows("Rust for this file", 1);
-    assert!(explained.len() >= 15, "only {} rows", explained.len());
+}
+
+#[test]
+fn every_line_that_is_explained_stands_in_the_program_in_the_order_of_the_table() {
+    let explained = rows("Rust for this file", 2);
+    assert!(explained.len() >= 30, "only {} rows", explained.len());
+    let mut last = 0;
     for row in explained {
-        assert!(PROGRAM.contains(&row[0]), "not in main.rs: {}", row[0]);
+        let [_, line] = &row[..] else {
+            panic!("two columns: {row:?}")
+        };
+        let place = PROGRAM[last..].find(line);
+        let place = place.unwrap_or_else(|| panic!("not in main.rs after the row before: {line}"));
+        last += place;
     }
 }
 
@@ -67,43 +77,82 @@ fn every_test_that_is_named_exists() {
     assert!(count >= 18, "only {count} tests are named");
 }
 
-#[test]
-#[ignore = "needs cargo, and half a minute"]
-fn the_compiler_says_what_the_table_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiler");
-    std::fs::create_dir_all(folder.join("benches")).unwrap();
-    for file in [
-        "Cargo.toml",
-        "Cargo.lock",
-        "index.html",
-        "benches/figures.rs",
-    ] {
-        std::fs::copy(root.join(file), folder.join(file)).unwrap();
+/// A copy of the program in a folder of its own.
+struct Copy {
+    folder: PathBuf,
+}
+
+impl Copy {
+    fn new(name: &str) -> Copy {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(folder.join("benches")).unwrap();
+        for file in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "index.html",
+            "benches/figures.rs",
+        ] {
+            std::fs::copy(root.join(file), folder.join(file)).unwrap();
+        }
+        Copy { folder }
     }
-    let rows = rows("What the compiler says", 3);
-    assert!(rows.len() >= 5, "only {} rows", rows.len());
-    for row in rows {
-        let [before, after, error] = &row[..] else {
-            panic!("three columns: {row:?}")
-        };
-        assert!(PROGRAM.contains(before), "not in main.rs: {before}");
-        std::fs::write(folder.join("main.rs"), PROGRAM.replacen(before, after, 1)).unwrap();
+
+    /// The first error of the compiler, if there is one.
+    fn check(&self, program: &str) -> Option<String> {
+        std::fs::write(self.folder.join("main.rs"), program).unwrap();
         let output = Command::new(env!("CARGO"))
-            .args([
-                "check",
-                "--locked",
-                "--bin",
-                "chat",
-                "--target-dir",
-                "target",
-            ])
-            .current_dir(&folder)
+            .args("check --locked --bin chat --target-dir target".split(' '))
+            .current_dir(&self.folder)
             .output()
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         let first = said.lines().find(|line| line.starts_with("error"));
-        let first = first.unwrap_or("nothing").replace('`', "'");
-        assert!(first.starts_with(error), "{before} -> {after}: {first}");
+        assert_eq!(first.is_none(), output.status.success(), "{said}");
+        first.map(|error| error.replace('`', "'"))
+    }
+}
+
+/// Writes `after` in place of `before`, which stands in the program. A cell may hold several changes.
+fn change(program: &str, before: &str, after: &str) -> String {
+    let mut changed = program.to_owned();
+    for (before, after) in before.split("<br>").zip(after.split("<br>")) {
+        let (before, after) = (before.trim_matches('`'), after.trim_matches('`'));
+        assert!(changed.contains(before), "not in main.rs: {before}");
+        let after = if after == "(delete)" { "" } else { after };
+        changed = changed.replace(before, after);
+    }
+    changed
+}
+
+#[test]
+#[ignore = "needs cargo, and half a minute"]
+fn the_compiler_says_what_the_table_says() {
+    let copy = Copy::new("compiler");
+    assert_eq!(copy.check(PROGRAM), None);
+    let rows = rows("What the compiler says", 3);
+    assert!(rows.len() >= 9, "only {} rows", rows.len());
+    for row in rows {
+        let [before, after, error] = &row[..] else {
+            panic!("three columns: {row:?}")
+        };
+        let said = copy.check(&change(PROGRAM, before, after));
+        let said = said.expect("an error");
+        assert!(said.starts_with(error), "{before} -> {after}: {said}");
+    }
+}
+
+#[test]
+#[ignore = "needs cargo, and half a minute"]
+fn the_first_step_of_each_exercise_builds() {
+    let copy = Copy::new("exercises");
+    let rows = rows("Make it yours", 3);
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        let [exercise, before, after] = &row[..] else {
+            panic!("three columns: {row:?}")
+        };
+        let changed = change(PROGRAM, before, after);
+        assert_eq!(copy.check(&changed), None, "{exercise}");
     }
 }
