@@ -99,8 +99,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     tell(&room, format!("client {id} joined"));
 
     let Goodbye(code, reason) = loop {
-        match read_message(&mut stream, &client).await {
-            Ok(text) => _ = room.broadcast.send(Said::to(EVERYONE, text).await),
+        match read_message(id, &mut stream, &client, &room).await {
+            Ok(text) => room.say(EVERYONE, text).await,
             Err(goodbye) => break goodbye,
         }
     };
@@ -141,12 +141,13 @@ static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH);
 type Stream = SplitStream<WebSocket>;
 type Sink = SplitSink<WebSocket, Message>;
 
-impl Said {
-    /// Waits until there is space for the message.
-    async fn to(to: u64, message: Message) -> Arc<Said> {
+impl Room {
+    /// Passes a message to `broadcast`, as soon as there is space for it.
+    async fn say(&self, to: u64, message: Message) {
         let bytes = message.as_bytes().len() + OVERHEAD;
         let share = SPACE.acquire_many(bytes as u32).await.unwrap(); // nobody closes it
-        Arc::new(Said { to, message, share })
+        let said = Said { to, message, share };
+        let _ = self.broadcast.send(Arc::new(said));
     }
 }
 
@@ -179,14 +180,19 @@ fn limit(ws: Ws) -> Ws {
 }
 
 /// Waits for a client's next text message. An error is why the client has to leave.
-async fn read_message(stream: &mut Stream, client: &Sender) -> Result<Message, Goodbye> {
+async fn read_message(
+    id: u64,
+    stream: &mut Stream,
+    client: &Sender,
+    room: &Room,
+) -> Result<Message, Goodbye> {
     loop {
         task::coop::consume_budget().await; // pongs without end would keep all others waiting
         let heard = tokio::select! {
             biased;
             () = client.closed() => return Err(Goodbye(1008, "it took no more messages")),
             Some(heard) = stream.next() => heard.map_err(explain)?,
-            () = silence(client) => return Err(Goodbye(1008, "it was silent for too long")),
+            () = silence(id, room) => return Err(Goodbye(1008, "it was silent for too long")),
         };
         if heard.is_close() {
             return Err(Goodbye(1000, "it said goodbye"));
@@ -216,9 +222,9 @@ fn explain(error: warp::Error) -> Goodbye {
 }
 
 /// Ends when a client has been silent for too long, and didn't answer a ping.
-async fn silence(client: &Sender) {
+async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
-    let _ = client.send(Said::to(EVERYONE, Message::ping("")).await);
+    room.say(id, Message::ping("")).await;
     sleep(ANSWER).await;
 }
 
@@ -258,7 +264,7 @@ async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stre
         return;
     }
     let close = Message::close_with(code, reason);
-    let _ = room.broadcast.send(Said::to(id, close).await);
+    room.say(id, close).await;
     sleep(FAREWELL).await;
 }
 
@@ -266,7 +272,7 @@ async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stre
 async fn close(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let goodbye = Message::close_with(1001u16, "the server is going away");
-        let _ = room.broadcast.send(Said::to(EVERYONE, goodbye).await);
+        room.say(EVERYONE, goodbye).await;
         sleep(Duration::from_millis(10)).await;
     }
 }
