@@ -1,8 +1,8 @@
 //! What the chat promises, seen from outside: the real program, real sockets, a real browser.
 
+mod nginx;
 mod original;
 mod page;
-mod proxy;
 mod readme;
 mod room;
 mod server;
