@@ -2,6 +2,7 @@
 
 mod original;
 mod page;
+mod proxy;
 mod readme;
 mod room;
 mod server;
