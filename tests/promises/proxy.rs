@@ -96,7 +96,11 @@ async fn serve(
             Some(())
         }
         Answer::Pass(head) => {
-            let head = head.replace("Connection: keep-alive", "Connection: close");
+            let head = if head.contains("Sec-WebSocket-Key") {
+                head
+            } else {
+                head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+            };
             let mut room = TcpStream::connect(server).await.ok()?;
             room.write_all(head.as_bytes()).await.ok()?;
             let (mut from_room, mut to_room) = room.split();
