@@ -340,6 +340,7 @@ in_each_engine! {
     who_reads_back_gets_on_while_messages_arrive
     no_message_spoils_its_time_or_its_neighbours
     those_who_hear_it_hear_what_matters
+    a_websocket_that_is_never_answered_is_given_up
 }
 
 async fn two_tabs_talk_by_enter_and_by_click(engine: Engine) {
@@ -1076,8 +1077,10 @@ async fn behind_a_password_and_under_a_path_it_works_as_it_is(engine: Engine) {
     let mut proxy = Proxy::start(&server.address, |head| {
         if !head.contains("uthorization: Basic dTpw") && !head.contains("/ws") {
             Answer::Say("401 Unauthorized\r\nWWW-Authenticate: Basic realm=chat")
-        } else {
+        } else if head.contains(" /chat/") {
             Answer::Pass(head.replacen(" /chat/", " /", 1))
+        } else {
+            Answer::Say("404 Not Found")
         }
     })
     .await;
@@ -1260,5 +1263,21 @@ async fn those_who_hear_it_hear_what_matters(engine: Engine) {
     ] {
         assert_eq!(browser.ask(what).await, heard, "{what}");
     }
+    browser.close().await;
+}
+
+async fn a_websocket_that_is_never_answered_is_given_up(engine: Engine) {
+    let server = Server::start().await;
+    let first = AtomicBool::new(true);
+    let proxy = Proxy::start(&server.address, move |head| {
+        if head.starts_with("GET /ws") && first.swap(false, Ordering::Relaxed) {
+            Answer::Hang
+        } else {
+            Answer::Pass(head.to_owned())
+        }
+    })
+    .await;
+    let browser = Browser::open(engine, &proxy.address).await;
+    assert_eq!(browser.ask("chat.childElementCount").await, json!(0));
     browser.close().await;
 }

@@ -13,6 +13,8 @@ pub enum Answer {
     Pass(String),
     /// Answers by itself, with this status line and these headers.
     Say(&'static str),
+    /// Never answers.
+    Hang,
     /// Lets the WebSocket be opened, and closes it at once, without a word.
     Drop,
 }
@@ -84,6 +86,7 @@ async fn serve(
                 format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             browser.write_all(answer.as_bytes()).await.ok()
         }
+        Answer::Hang => std::future::pending().await,
         Answer::Drop => {
             let mut room = TcpStream::connect(server).await.ok()?;
             room.write_all(head.as_bytes()).await.ok()?;
