@@ -22,7 +22,7 @@ pub enum Answer {
 pub struct Proxy {
     pub address: String,
     /// The head of each request.
-    pub heads: mpsc::UnboundedReceiver<String>,
+    heads: mpsc::UnboundedReceiver<String>,
     /// How many bytes a second it lets through to the server; with 0 none any more.
     pub upload: Arc<AtomicUsize>,
 }
@@ -51,18 +51,15 @@ impl Proxy {
         }
     }
 
-    /// The heads that have come since it was last asked, and begin with `start`.
-    pub fn count(&mut self, start: &str) -> usize {
-        let heads = std::iter::from_fn(|| self.heads.try_recv().ok());
-        heads.filter(|head| head.starts_with(start)).count()
-    }
-
-    /// Waits until `count` heads have come that begin with `start`.
-    pub async fn until(&mut self, start: &str, mut count: usize) {
+    /// Waits until `count` heads have come that begin with `start`. Returns them all, and those in between.
+    pub async fn until(&mut self, start: &str, mut count: usize) -> Vec<String> {
+        let mut heads = Vec::new();
         while count > 0 {
             let head = self.heads.recv().await.unwrap();
             count -= usize::from(head.starts_with(start));
+            heads.push(head);
         }
+        heads
     }
 }
 
