@@ -478,8 +478,24 @@ async fn it_is_back_soon_after_the_server(engine: Engine) {
     server.exit().await;
     // Some 20 seconds later. By then, Firefox would keep a WebSocket waiting.
     browser.until_in(3 * LIMIT, "asked >= 6").await;
-    let _again = Server::start_by(&mut chat(&[&server.address])).await;
+    let mut again = Server::start_by(&mut chat(&[&server.address])).await;
     browser.until("state.textContent === 'Connected'").await;
+
+    // A connection that has held, as the clock says, begins the row of attempts anew.
+    let later = "(() => {
+        const { setTimeout } = window;
+        window.delays = [];
+        window.setTimeout = (what, delay) => {
+            if (what === connect) delays.push(delay);
+            return setTimeout(what, delay);
+        };
+        const later = performance.now() + 11000;
+        performance.now = () => later;
+    })()";
+    browser.ask(later).await;
+    again.signal("INT").await;
+    again.exit().await;
+    browser.until("delays[0] <= 500").await;
     browser.close().await;
 }
 
@@ -532,8 +548,14 @@ async fn one_sees_who_speaks(engine: Engine) {
     let mut other = server.join().await;
     say(&mut other, "of another").await;
     browser.until_last("of another").await;
+    // What was sent is in sight all the time: when it has left the one box, it is in the other.
+    let watch = "new MutationObserver(() => {
+        window.inSight = waiting.childElementCount + chat.childElementCount === 2;
+    }).observe(waiting, { childList: true })";
+    browser.ask(watch).await;
     browser.type_in(&format!("my own{}", Key::Enter)).await;
     browser.until_last("my own").await;
+    assert_eq!(browser.ask("inSight").await, json!(true));
     // Half a character comes back as another one, and must not keep the page from knowing what comes next.
     browser
         .ask("(input.value = 'half a character: \\ud83d').length")
