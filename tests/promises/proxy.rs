@@ -23,7 +23,7 @@ pub struct Proxy {
     pub address: String,
     /// The head of each request.
     heads: mpsc::UnboundedReceiver<String>,
-    /// How many bytes a second it lets through to the server; with 0 none any more.
+    /// How many bytes a second it lets through to the server.
     pub upload: Arc<AtomicUsize>,
 }
 
@@ -128,7 +128,6 @@ async fn upload(
             .ok()
             .filter(|&count| count > 0)?;
         match pace.load(Ordering::Relaxed) {
-            0 => continue,
             usize::MAX => {}
             pace => tokio::time::sleep(Duration::from_secs(1) * count as u32 / pace as u32).await,
         }
