@@ -481,6 +481,10 @@ async fn it_is_back_soon_after_the_server(engine: Engine) {
     let mut again = Server::start_by(&mut chat(&[&server.address])).await;
     browser.until("state.textContent === 'Connected'").await;
 
+    // In Firefox, the page doesn't go by a clock and a timer that are set here.
+    if engine == Engine::Firefox {
+        return browser.close().await;
+    }
     // A connection that has held, as the clock says, begins the row of attempts anew.
     let later = "(() => {
         const { setTimeout } = window;
