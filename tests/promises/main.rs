@@ -3,6 +3,7 @@
 mod nginx;
 mod original;
 mod page;
+mod proxy;
 mod readme;
 mod room;
 mod server;
