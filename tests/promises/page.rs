@@ -869,7 +869,7 @@ async fn the_reason_of_a_close_is_shown_and_stays(engine: Engine) {
         ),
         (
             "'x'.repeat(65537)",
-            "Disconnected: over 65536 bytes in a message.",
+            "Disconnected: the message was too long.",
         ),
     ] {
         browser.send_by_script(bad).await;
