@@ -397,9 +397,10 @@ async fn join_behind_a_slow_line(server: &Server, bytes: usize) -> WebSocketStre
             ticks.tick().await;
             let length = from_server.read(&mut some).await.unwrap_or(0);
             if length == 0 || to_client.write_all(&some[..length]).await.is_err() {
-                return;
+                break;
             }
         }
+        let _ = to_client.shutdown().await;
     });
     let upgrade = client_async(format!("ws://{}/ws", server.address), client);
     within(upgrade).await.expect("the upgrade should be done").0
@@ -501,18 +502,24 @@ async fn a_stuck_reader_that_goes_on_sending_is_cut_off() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_stuck_reader_that_breaks_a_rule_is_cut_off() {
+async fn a_stuck_reader_that_breaks_a_rule_or_leaves_is_cut_off() {
     let server = Server::start().await;
     let mut talker = server.join().await;
     let before = server.descriptors();
-    let mut stuck = join_with_small_buffer(&server).await;
-    for _ in 0..100 {
-        say(&mut talker, "x".repeat(60_000)).await; // more than its socket takes, less than its queue
+    let mut stuck = Vec::new();
+    for _ in 0..2 {
+        stuck.push(join_with_small_buffer(&server).await.into_inner());
+    }
+    for _ in 0..50 {
+        say(&mut talker, "x".repeat(60_000)).await; // more than a socket takes, less than a queue
         hear(&mut talker).await;
     }
-    stuck.send(Message::binary(&b"x"[..])).await.unwrap();
+    let binary = [0x82, 0x80, 0, 0, 0, 0];
+    stuck[0].write_all(&binary).await.unwrap();
+    let close = [0x88, 0x80, 0, 0, 0, 0];
+    stuck[1].write_all(&close).await.unwrap();
     server.settle(before).await;
-    drop(stuck); // not before: it has stayed open, and not read
+    drop(stuck); // not before: both have stayed open, and not read
 }
 
 // Memory
@@ -552,6 +559,31 @@ async fn the_whole_room_takes_no_more_memory_than_readme_says() {
         grown < 16 * 1024 + (1 + LISTENERS + SHOUTERS) * 512,
         "the server's memory grew by {grown} KiB"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[cfg(target_os = "linux")]
+async fn empty_messages_take_space_too() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 400_000;
+    let mut server = Server::start().await;
+    let _stuck = join_with_small_buffer(&server).await;
+    let (mut talk, mut own) = server.join().await.split();
+    let before = server.memory();
+    let own = tokio::spawn(async move {
+        for _ in 0..COUNT {
+            within(own.next()).await.expect("dropped").unwrap();
+        }
+    });
+    for _ in 0..COUNT {
+        within(talk.feed(Message::text(""))).await.unwrap();
+    }
+    within(talk.flush()).await.unwrap();
+    own.await.unwrap();
+    let grown = server.grown(before);
+    println!("peak {grown} KiB");
+    assert!(grown < 24 * 1024, "the server's memory grew by {grown} KiB");
+    server.says("client 1 left: it took no more messages").await;
 }
 
 #[tokio::test]
@@ -1351,6 +1383,8 @@ async fn who_comes_in_while_the_room_ends_gets_its_goodbye_too() {
     let mut heard = vec![0; close.len()];
     within(never_answers.read_exact(&mut heard)).await.unwrap();
     assert_eq!(heard, close);
+    let newcomer = TcpStream::connect(&server.address).await;
+    assert!(newcomer.is_err(), "the port is still open");
     late.write_all(end.as_bytes()).await.unwrap();
     let mut heard = Vec::new();
     while !heard.ends_with(b"\r\n\r\n") {
