@@ -455,12 +455,13 @@ impl Room {
     /// Reads what comes for `time`; senders without a rate answer each message of their own with the next.
     fn run(&mut self, time: Duration) -> io::Result<()> {
         let end = Instant::now() + time;
-        while let left = end.saturating_duration_since(Instant::now())
-            && !left.is_zero()
-        {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
             self.turn(left, true)?;
         }
-        Ok(())
     }
 
     fn turn(&mut self, left: Duration, answer: bool) -> io::Result<()> {
@@ -494,10 +495,10 @@ impl Room {
             };
             let arrived = now();
             let mut bytes = &self.buffer[..kept + length];
-            while let [first, size, rest @ ..] = bytes
-                && rest.len() >= usize::from(*size)
-            {
-                let (text, rest) = rest.split_at(usize::from(*size));
+            while let [first, size, rest @ ..] = bytes {
+                let Some((text, rest)) = rest.split_at_checked(usize::from(*size)) else {
+                    break;
+                };
                 bytes = rest;
                 match first {
                     0x81 if text.len() == TEXT => {

@@ -5,18 +5,15 @@ use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::interval;
-use tokio_tungstenite::client_async;
+use tokio::io::{DuplexStream, copy, duplex, split};
+use tokio::net::TcpStream;
+use tokio::time::{interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::{Error, Message};
-
-/// Held by tests that load the machine, so that one doesn't slow down what another promises in seconds. Their clients
-/// run in threads: in one, a client that has much to read would keep the others from reading.
-pub static LOAD: Mutex<()> = Mutex::const_new(());
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 // The page
 
@@ -32,6 +29,7 @@ async fn the_page_is_served_at_the_root_and_nothing_elsewhere() {
         head.contains("content-type: text/html; charset=utf-8"),
         "{head}"
     );
+    assert!(head.contains("x-frame-options: DENY"), "{head}");
     assert_eq!(body, include_str!("../../index.html"));
 
     let head_only = server.http(&ask("HEAD /")).await;
@@ -46,9 +44,9 @@ async fn the_page_is_served_at_the_root_and_nothing_elsewhere() {
         ("GET /other", "404"),
         ("POST /other", "404"),
         ("GET /index.html", "404"),
-        ("POST /", "405"),
-        ("DELETE /", "405"),
-        ("PUT /", "405"),
+        ("POST /", "200"),
+        ("DELETE /", "200"),
+        ("PUT /", "200"),
         ("GET /ws", "4"),
         ("POST /ws", "4"),
     ] {
@@ -148,6 +146,7 @@ async fn a_message_arrives_as_it_was_sent() {
 
 #[tokio::test]
 async fn small_messages_are_not_held_back() {
+    let _load = LOAD.lock().await;
     let server = Server::start().await;
     let (mut anna, mut ben) = (server.join().await, server.join().await);
     let began = Instant::now();
@@ -238,6 +237,24 @@ async fn what_a_client_said_before_it_left_is_heard() {
     }
 }
 
+#[tokio::test]
+async fn a_goodbye_is_answered_at_once() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let mut client = server.join().await;
+    let began = Instant::now();
+    let frame = CloseFrame {
+        code: 1000.into(),
+        reason: "".into(),
+    };
+    client.close(Some(frame.clone())).await.unwrap();
+    assert_eq!(goodbye(&mut client).await, Some((1000, String::new())));
+    assert!(within(client.next()).await.is_none(), "not the end");
+    server.says("client 1 left: it said goodbye").await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+}
+
 /// How many bytes a local port has sent that the other side has not acknowledged (proc_net_tcp(5)).
 #[cfg(target_os = "linux")]
 fn unsent(port: u16) -> usize {
@@ -263,7 +280,7 @@ async fn a_shouter_is_slowed_down_and_nobody_is_dropped() {
         listeners.push(server.join().await);
     }
     let (mut shout, mut own) = server.join().await.split();
-    let before = server.memory("VmRSS");
+    let before = server.memory();
     let mut tasks = vec![tokio::spawn(async move { hear_all(&mut own, COUNT).await })];
     for mut listener in listeners {
         tasks.push(tokio::spawn(
@@ -279,38 +296,11 @@ async fn a_shouter_is_slowed_down_and_nobody_is_dropped() {
     for task in tasks {
         task.await.unwrap();
     }
-    let grown = server.memory("VmHWM") - before;
+    let grown = server.grown(before);
     assert!(grown < 32 * 1024, "the server's memory grew by {grown} KiB");
 }
 
-/// Hears the numbers from 0 on, each once and in order; returns the longest time between two.
-pub async fn hear_all(
-    stream: &mut (impl StreamExt<Item = Result<Message, Error>> + Unpin),
-    count: usize,
-) -> Duration {
-    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
-    for expected in 0..count {
-        let message = within(stream.next()).await.expect("dropped").unwrap();
-        let text = message.into_text().unwrap();
-        let number: usize = text.trim_end_matches('.').parse().unwrap();
-        assert_eq!(number, expected, "a message was lost, or came out of order");
-        longest = longest.max(last.elapsed());
-        last = Instant::now();
-    }
-    longest
-}
-
 // A stuck reader
-
-/// A client whose kernel takes little, so that it's stuck soon after it has stopped reading.
-pub async fn join_with_small_buffer(server: &Server) -> Socket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let stream = within(socket.connect(server.address.parse().unwrap()))
-        .await
-        .unwrap();
-    server.upgrade(stream).await
-}
 
 /// Says the numbers from 0 to `count`, each with dots behind it up to `length` bytes, one every `pause`.
 async fn count_aloud(
@@ -393,41 +383,97 @@ async fn a_client_may_take_its_time_while_there_is_space() {
     hear_all(&mut slow, COUNT).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn a_listener_that_takes_5_megabits_a_second_stays() {
-    let _load = LOAD.lock().await;
-    const TIME: Duration = Duration::from_secs(8);
-    let mut server = Server::start().await;
-    let mut slow = join_with_small_buffer(&server).await.into_inner();
-    let slow = tokio::spawn(async move {
+/// A client behind a line that carries so many bytes a second towards it.
+async fn join_behind_a_slow_line(server: &Server, bytes: usize) -> WebSocketStream<DuplexStream> {
+    let stream = server.connect_with_buffer(32 * 1024).await;
+    let (mut from_server, mut to_server) = stream.into_split();
+    let (client, line) = duplex(4096);
+    let (mut from_client, mut to_client) = split(line);
+    tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+    tokio::spawn(async move {
         let mut ticks = interval(Duration::from_millis(10));
-        let mut some = [0; 6_250];
-        let mut taken = 0;
-        let began = Instant::now();
-        while began.elapsed() < TIME {
+        let mut some = vec![0; bytes / 100];
+        loop {
             ticks.tick().await;
-            taken += slow.read(&mut some).await.unwrap();
+            let length = from_server.read(&mut some).await.unwrap_or(0);
+            if length == 0 || to_client.write_all(&some[..length]).await.is_err() {
+                break;
+            }
         }
-        (slow, taken)
+        let _ = to_client.shutdown().await;
     });
+    let upgrade = client_async(format!("ws://{}/ws", server.address), client);
+    within(upgrade).await.expect("the upgrade should be done").0
+}
+
+/// Shouts the longest messages there are until the server ends, or its task does.
+async fn shout(server: &Server) -> tokio::task::JoinHandle<()> {
     let (mut shout, mut own) = server.join().await.split();
-    let own = tokio::spawn(async move { while let Some(Ok(_)) = own.next().await {} });
-    let shouter = tokio::spawn(async move {
-        while shout
-            .send(Message::text("x".repeat(64 * 1024)))
-            .await
-            .is_ok()
-        {}
-    });
-    let (_slow, taken) = slow.await.unwrap();
-    let rate = taken as f64 * 8.0 / TIME.as_secs_f64() / 1e6;
-    assert!(rate > 2.5, "it took only {rate} Mbit/s itself");
-    assert!(rate < 5.5, "it took {rate} Mbit/s");
-    shouter.abort();
-    own.abort();
+    tokio::spawn(async move {
+        let long = Message::text("x".repeat(64 * 1024));
+        let shout = async { while shout.send(long.clone()).await.is_ok() {} };
+        let listen = async { while let Some(Ok(_)) = own.next().await {} };
+        tokio::join!(shout, listen);
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[ignore = "takes 130 seconds: a ping waits behind 16 MiB at the slowest rate that may stay"]
+async fn the_slowest_listener_that_may_stay_stays() {
+    let _load = LOAD.lock().await;
+    const BYTES: usize = 1_500_000 / 8; // a second; 1.3 Mbit/s are promised
+    let mut server = Server::start().await;
+    let mut slow = join_behind_a_slow_line(&server, BYTES).await;
+    let shouter = shout(&server).await;
+    let began = Instant::now();
+    let mut asked = None;
+    let mut taken = 0;
+    while began.elapsed() < Duration::from_secs(130) {
+        match within(slow.next()).await.expect("dropped").unwrap() {
+            Message::Text(text) => taken += text.len(),
+            Message::Ping(_) => asked = asked.or(Some(began.elapsed())), // the library answers it
+            other => panic!("{other:?}"),
+        }
+    }
+    let rate = taken as f64 * 8.0 / began.elapsed().as_secs_f64() / 1e6;
+    println!("it took {rate:.2} Mbit/s, and got a ping after {asked:?}");
+    assert!((1.2..1.6).contains(&rate), "it took {rate} Mbit/s");
+    assert!(asked > Some(Duration::from_secs(60)), "a ping at {asked:?}");
     while let Ok(line) = server.terminal.try_recv() {
         assert!(line.contains("joined"), "{line}");
     }
+    shouter.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn beside_a_shouter_and_a_slow_listener_nobody_waits_for_a_second() {
+    let _load = LOAD.lock().await;
+    const BYTES: usize = 4_000_000 / 8; // a second
+    let mut server = Server::start().await;
+    let slow = join_behind_a_slow_line(&server, BYTES).await;
+    let slow = tokio::spawn(async move {
+        let mut slow = slow;
+        while let Some(Ok(_)) = slow.next().await {}
+    });
+    let shouter = shout(&server).await;
+    let mut talker = server.join().await;
+    let began = Instant::now();
+    let mut longest = Duration::ZERO;
+    let mut count = 0;
+    while began.elapsed() < Duration::from_secs(10) {
+        let said = Instant::now();
+        say(&mut talker, "talk").await;
+        while hear(&mut talker).await != "talk" {}
+        longest = longest.max(said.elapsed());
+        count += 1;
+    }
+    println!("{count} round trips, the longest {longest:?}");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    while let Ok(line) = server.terminal.try_recv() {
+        assert!(line.contains("joined"), "{line}");
+    }
+    shouter.abort();
+    slow.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
@@ -456,18 +502,24 @@ async fn a_stuck_reader_that_goes_on_sending_is_cut_off() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_stuck_reader_that_breaks_a_rule_is_cut_off() {
+async fn a_stuck_reader_that_breaks_a_rule_or_leaves_is_cut_off() {
     let server = Server::start().await;
     let mut talker = server.join().await;
     let before = server.descriptors();
-    let mut stuck = join_with_small_buffer(&server).await;
-    for _ in 0..100 {
-        say(&mut talker, "x".repeat(60_000)).await; // more than its socket takes, less than its queue
+    let mut stuck = Vec::new();
+    for _ in 0..2 {
+        stuck.push(join_with_small_buffer(&server).await.into_inner());
+    }
+    for _ in 0..50 {
+        say(&mut talker, "x".repeat(60_000)).await; // more than a socket takes, less than a queue
         hear(&mut talker).await;
     }
-    stuck.send(Message::binary(&b"x"[..])).await.unwrap();
+    let binary = [0x82, 0x80, 0, 0, 0, 0];
+    stuck[0].write_all(&binary).await.unwrap();
+    let close = [0x88, 0x80, 0, 0, 0, 0];
+    stuck[1].write_all(&close).await.unwrap();
     server.settle(before).await;
-    drop(stuck); // not before: it has stayed open, and not read
+    drop(stuck); // not before: both have stayed open, and not read
 }
 
 // Memory
@@ -479,7 +531,7 @@ async fn the_whole_room_takes_no_more_memory_than_readme_says() {
     const LISTENERS: usize = 100;
     const SHOUTERS: usize = 8;
     let server = Server::start().await;
-    let before = server.memory("VmRSS");
+    let before = server.memory();
     let _stuck = join_with_small_buffer(&server).await;
     let mut tasks = Vec::new();
     for _ in 0..LISTENERS {
@@ -500,13 +552,38 @@ async fn the_whole_room_takes_no_more_memory_than_readme_says() {
         }));
     }
     tokio::time::sleep(Duration::from_secs(4)).await; // that is how long they shout
-    let grown = server.memory("VmHWM") - before;
+    let grown = server.grown(before);
     println!("peak {grown} KiB");
     tasks.iter().for_each(|task| task.abort());
     assert!(
         grown < 16 * 1024 + (1 + LISTENERS + SHOUTERS) * 512,
         "the server's memory grew by {grown} KiB"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[cfg(target_os = "linux")]
+async fn empty_messages_take_space_too() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 400_000;
+    let mut server = Server::start().await;
+    let _stuck = join_with_small_buffer(&server).await;
+    let (mut talk, mut own) = server.join().await.split();
+    let before = server.memory();
+    let own = tokio::spawn(async move {
+        for _ in 0..COUNT {
+            within(own.next()).await.expect("dropped").unwrap();
+        }
+    });
+    for _ in 0..COUNT {
+        within(talk.feed(Message::text(""))).await.unwrap();
+    }
+    within(talk.flush()).await.unwrap();
+    own.await.unwrap();
+    let grown = server.grown(before);
+    println!("peak {grown} KiB");
+    assert!(grown < 24 * 1024, "the server's memory grew by {grown} KiB");
+    server.says("client 1 left: it took no more messages").await;
 }
 
 #[tokio::test]
@@ -519,48 +596,49 @@ async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
         say(&mut talker, "x".repeat(4_000)).await; // more than a socket takes: from here on they queue
         hear(&mut talker).await;
     }
-    let before = server.memory("VmRSS");
+    let before = server.memory();
     let pongs = [0x8a, 0x80, 0, 0, 0, 0].repeat(128 * 1024 / 6); // a whole read buffer
     for _ in 0..100 {
         talker.get_mut().write_all(&pongs).await.unwrap();
         round_trips(&mut talker, 1).await;
     }
-    let grown = server.memory("VmHWM").saturating_sub(before);
+    let grown = server.grown(before);
     assert!(grown < 4 * 1024, "the server's memory grew by {grown} KiB");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 #[cfg(target_os = "linux")]
-async fn what_one_client_can_hold_is_half_a_mebibyte() {
-    const COUNT: usize = 100;
+async fn what_one_client_can_hold_is_as_readme_says() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 50;
     let server = Server::start().await;
-    let before = server.memory("VmRSS");
+    let mut talker = server.join().await;
+    let before = server.memory();
     let mut clients = Vec::new();
     for _ in 0..COUNT {
-        let mut stream = server.join().await.into_inner();
-        // The most that is read of a message, in pieces that are never the last.
-        let frame = |opcode, length: u64| {
+        let mut stream = join_with_small_buffer(&server).await.into_inner();
+        // Pongs that are not read: as many as wait for it, and more.
+        let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+        stream.write_all(&ping.repeat(8_000)).await.unwrap();
+        // The most that is kept of a message: pieces up to the limit, and one that is not yet there.
+        let piece = |opcode, length: u64| {
             let header = [&[opcode, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
-            [header, vec![b'x'; 128 * 1024 - 1]].concat()
+            [header, vec![b'x'; 64 * 1024 - 1]].concat()
         };
-        let first = frame(0x01, 128 * 1024 - 1);
-        let unfinished = frame(0x00, 128 * 1024);
-        stream.write_all(&first).await.unwrap();
-        stream.write_all(&unfinished).await.unwrap();
+        stream.write_all(&piece(0x01, 64 * 1024 - 1)).await.unwrap();
+        stream.write_all(&piece(0x00, 64 * 1024)).await.unwrap();
         clients.push(stream);
     }
-    let mut talker = server.join().await;
     for stream in &clients {
         let port = stream.local_addr().unwrap().port();
         while unsent(port) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    say(&mut talker, "has all been read?").await;
-    hear(&mut talker).await;
-    let each = (server.memory("VmHWM") - before) / COUNT;
+    round_trips(&mut talker, 1).await; // all has been read
+    let each = server.grown(before) / COUNT;
     println!("{each} KiB each");
-    assert!(each < 512, "{each} KiB for each client");
+    assert!(each < 768, "{each} KiB for each client");
 }
 
 // A sipper
@@ -614,6 +692,24 @@ async fn assert_nothing_was_passed_on(server: &Server, listener: &mut Socket) {
     );
 }
 
+fn too_long() -> Option<(u16, String)> {
+    Some((1009, "the message was too long".to_owned()))
+}
+
+/// A close frame as it stands on the wire.
+fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+    let length = 2 + reason.len() as u8;
+    [&[0x88, length], &code.to_be_bytes()[..], reason.as_bytes()].concat()
+}
+
+/// All that still comes until the server closes, which it does soon.
+async fn the_rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let end = timeout(FAREWELL, stream.read_to_end(&mut rest)).await;
+    end.expect("an end in time").expect("an end, and no reset");
+    rest
+}
+
 #[tokio::test]
 async fn a_message_over_the_limit_gets_its_sender_1009() {
     let server = Server::start().await;
@@ -626,9 +722,7 @@ async fn a_message_over_the_limit_gets_its_sender_1009() {
     for length in [64 * 1024 + 1, 128 * 1024] {
         let mut sender = server.join().await;
         say(&mut sender, "x".repeat(length)).await;
-        let (code, reason) = goodbye(&mut sender).await.expect("a code");
-        assert_eq!(code, 1009);
-        assert!(reason.contains("65536"), "{reason}");
+        assert_eq!(goodbye(&mut sender).await, too_long());
     }
     // In pieces that are each within the limit.
     let mut sender = server.join().await;
@@ -640,32 +734,45 @@ async fn a_message_over_the_limit_gets_its_sender_1009() {
         let frame = Frame::message("x".repeat(30_000), OpCode::Data(opcode), last);
         sender.send(Message::Frame(frame)).await.unwrap();
     }
-    assert_eq!(goodbye(&mut sender).await.expect("a code").0, 1009);
+    assert_eq!(goodbye(&mut sender).await, too_long());
     assert_nothing_was_passed_on(&server, &mut listener).await;
 }
 
 #[tokio::test]
-async fn over_128_kibibytes_a_message_is_refused_at_its_header() {
-    let server = Server::start().await;
-    for (what, header, length) in [
-        ("in a frame", &[][..], 128 * 1024 + 1),
-        ("in pieces", &[0x01, 0x81, 0, 0, 0, 0, b'x'], 128 * 1024),
-    ] {
+async fn a_message_over_the_limit_is_refused_at_its_header() {
+    let mut server = Server::start().await;
+    let close = close_frame(1009, "the message was too long");
+    let mut streams = Vec::new();
+    for length in [64 * 1024 + 1, 128 * 1024, 1 << 40, u64::MAX >> 1] {
         let mut stream = server.join().await.into_inner();
-        let opcode = if header.is_empty() { 0x81 } else { 0x80 };
-        let length = u64::to_be_bytes(length);
-        stream.write_all(header).await.unwrap();
-        stream
-            .write_all(&[&[opcode, 0xff][..], &length, &[0; 4]].concat())
-            .await
-            .unwrap();
-        if !header.is_empty() {
-            // Each frame is short enough: it is the whole that is too long.
-            let _ = stream.write_all(&[b'x'; 128 * 1024]).await;
-        }
-        let mut answer = Vec::new();
-        within(stream.read_to_end(&mut answer)).await.unwrap();
-        assert_eq!(answer, [0x88, 0], "{what}: a close frame without a code");
+        let header = [&[0x81, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
+        stream.write_all(&header).await.unwrap();
+        streams.push(stream);
+    }
+    // In pieces: each is short enough, it is the whole that is too long.
+    let mut stream = server.join().await.into_inner();
+    let first = [0x01, 0x81, 0, 0, 0, 0, b'x'];
+    let second = [&[0x80, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..]].concat();
+    let second = [second, vec![b'x'; 64 * 1024]].concat();
+    stream.write_all(&first).await.unwrap();
+    stream.write_all(&second).await.unwrap();
+    streams.push(stream);
+    for (number, stream) in streams.iter_mut().enumerate() {
+        assert_eq!(the_rest(stream).await, close, "number {number}");
+        server.says("left: the message was too long").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_long_upload_hears_why_it_is_refused() {
+    let _load = LOAD.lock().await;
+    let server = Server::start().await;
+    for length in [1 << 20, 32 << 20] {
+        let (mut sink, mut stream) = server.join().await.split();
+        let upload = Message::text("x".repeat(length));
+        let upload = tokio::spawn(async move { sink.send(upload).await });
+        assert_eq!(goodbye(&mut stream).await, too_long(), "{length} bytes");
+        upload.abort();
     }
 }
 
@@ -693,7 +800,7 @@ async fn a_huge_message_is_refused_before_it_is_there() {
         ),
     ] {
         let mut stream = server.join().await.into_inner();
-        let before = server.memory("VmRSS");
+        let before = server.memory();
         let flood = async {
             let chunk = vec![b'x'; 60_000];
             let mut sent = 0;
@@ -712,7 +819,7 @@ async fn a_huge_message_is_refused_before_it_is_there() {
             panic!("{what}: the server read all of it");
         };
         within(flood).await;
-        let grown = server.memory("VmHWM").saturating_sub(before);
+        let grown = server.grown(before);
         assert!(
             grown < 4 * 1024,
             "{what}: the server's memory grew by {grown} KiB"
@@ -724,24 +831,23 @@ async fn a_huge_message_is_refused_before_it_is_there() {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn long_frames_that_are_only_announced_cost_nothing() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let mut clients = Vec::new();
     for _ in 0..200 {
         clients.push(server.join().await.into_inner());
     }
-    let before = server.memory("VmRSS");
+    let before = server.memory();
     for stream in &mut clients {
-        let length = (128u64 * 1024).to_be_bytes();
-        stream
-            .write_all(&[&[0x81, 0xff], &length[..], &[0; 4]].concat())
-            .await
-            .unwrap();
+        let header = [0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]; // 64 KiB
+        stream.write_all(&header).await.unwrap();
     }
     let mut talker = server.join().await;
-    say(&mut talker, "has all been read?").await;
-    hear(&mut talker).await;
-    let each = (server.memory("VmHWM") - before) / 200;
-    assert!(each < 128, "{each} KiB for each client");
+    round_trips(&mut talker, 1).await; // all has been read
+    let each = server.grown(before) / clients.len();
+    assert!(each < 96, "{each} KiB for each client");
+    while let Ok(line) = server.terminal.try_recv() {
+        assert!(line.contains("joined"), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -752,39 +858,91 @@ async fn a_binary_message_gets_its_sender_1003() {
         .send(Message::binary(&b"not text"[..]))
         .await
         .unwrap();
-    let (code, reason) = goodbye(&mut sender).await.expect("a code");
-    assert_eq!(code, 1003);
-    assert!(reason.contains("text"), "{reason}");
+    let text_only = (1003, "this room takes text only".to_owned());
+    assert_eq!(goodbye(&mut sender).await, Some(text_only));
     assert_nothing_was_passed_on(&server, &mut listener).await;
 }
 
 #[tokio::test]
 async fn a_bad_frame_closes_the_connection_and_is_not_passed_on() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let mut listener = server.join().await;
-    for (what, frame) in [
-        ("not UTF-8", &[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28][..]),
-        ("cut in a character", &[0x81, 0x81, 0, 0, 0, 0, 0xc3]),
-        ("not masked", &[0x81, 0x02, b'h', b'i']),
-        ("a reserved bit", &[0xc1, 0x82, 0, 0, 0, 0, b'h', b'i']),
-        ("an unknown opcode", &[0x83, 0x82, 0, 0, 0, 0, b'h', b'i']),
+    let not_utf8 = (1007, "the text was not UTF-8");
+    let broken = (1002, "it broke the WebSocket protocol");
+    let mut clients = Vec::new();
+    for (what, frame, why) in [
+        (
+            "not UTF-8",
+            &[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28][..],
+            not_utf8,
+        ),
+        (
+            "cut in a character",
+            &[0x81, 0x81, 0, 0, 0, 0, 0xc3],
+            not_utf8,
+        ),
+        ("not masked", &[0x81, 0x02, b'h', b'i'], broken),
+        (
+            "a reserved bit",
+            &[0xc1, 0x82, 0, 0, 0, 0, b'h', b'i'],
+            broken,
+        ),
+        (
+            "an unknown opcode",
+            &[0x83, 0x82, 0, 0, 0, 0, b'h', b'i'],
+            broken,
+        ),
         (
             "a continuation of nothing",
             &[0x80, 0x82, 0, 0, 0, 0, b'h', b'i'],
+            broken,
         ),
-        ("a ping in pieces", &[0x09, 0x82, 0, 0, 0, 0, b'h', b'i']),
+        (
+            "a ping in pieces",
+            &[0x09, 0x82, 0, 0, 0, 0, b'h', b'i'],
+            broken,
+        ),
+        (
+            "a ping of 126 bytes",
+            &[&[0x89, 0xfe, 0, 126, 0, 0, 0, 0][..], &[0; 126]].concat(),
+            broken,
+        ),
+        ("half a code", &[0x88, 0x81, 0, 0, 0, 0, 3], broken),
+        (
+            "a message in another's pieces",
+            &[0x01, 0x80, 0, 0, 0, 0, 0x81, 0x80, 0, 0, 0, 0],
+            broken,
+        ),
     ] {
         let mut stream = server.join().await.into_inner();
         stream.write_all(frame).await.unwrap();
-        let mut answer = Vec::new();
-        within(stream.read_to_end(&mut answer)).await.unwrap();
-        assert_eq!(
-            answer,
-            [0x88, 0],
-            "{what}: a close frame without a code, and the end"
-        );
+        clients.push((what, stream, why));
+    }
+    for (what, mut stream, (code, reason)) in clients {
+        let heard = the_rest(&mut stream).await;
+        assert_eq!(heard, close_frame(code, reason), "{what}");
+        let line = server.says("left").await;
+        assert!(line.contains(reason), "{what}: {line}");
     }
     assert_nothing_was_passed_on(&server, &mut listener).await;
+}
+
+#[tokio::test]
+async fn after_a_violation_nothing_more_is_read() {
+    let server = Server::start().await;
+    let mut stream = server.join().await.into_inner();
+    let violation = [0x82, 0x80, 0, 0, 0, 0];
+    stream.write_all(&violation).await.unwrap();
+    let pongs = [0x8a, 0x80, 0, 0, 0, 0].repeat(20_000);
+    let mut sent = 0;
+    let flood = async {
+        while stream.write_all(&pongs).await.is_ok() {
+            sent += pongs.len();
+        }
+    };
+    let end = timeout(FAREWELL, flood).await;
+    end.expect("an end in time");
+    assert!(sent < 32 << 20, "{sent} bytes"); // two kernels take some
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
@@ -793,19 +951,58 @@ async fn pongs_do_not_pile_up_for_a_client_that_does_not_read_them() {
     let _load = LOAD.lock().await;
     let server = Server::start().await;
     let mut stream = join_with_small_buffer(&server).await.into_inner();
-    let before = server.memory("VmRSS");
+    let before = server.memory();
     let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
     let pings = ping.repeat(500);
-    let flood = async {
-        for _ in 0..1000 {
-            if stream.write_all(&pings).await.is_err() {
-                return;
+    for _ in 0..1000 {
+        within(stream.write_all(&pings)).await.unwrap();
+    }
+    let grown = server.grown(before);
+    assert!(grown < 4 * 1024, "the server's memory grew by {grown} KiB");
+    // It still answers, and it lets the client hear.
+    let last = [0x89, 0x84, 0, 0, 0, 0, b'l', b'a', b's', b't'];
+    stream.write_all(&last).await.unwrap();
+    let mut client = client_of(stream).await;
+    loop {
+        if let Message::Pong(what) = within(client.next()).await.unwrap().unwrap() {
+            if &what[..] == b"last" {
+                break;
             }
         }
-    };
-    within(flood).await;
-    let grown = server.memory("VmHWM").saturating_sub(before);
-    assert!(grown < 4 * 1024, "the server's memory grew by {grown} KiB");
+    }
+    assert_eq!(round_trips(&mut client, 1).await.as_secs(), 0);
+}
+
+/// The WebSocket of a connection whose upgrade is done.
+async fn client_of(stream: TcpStream) -> Socket {
+    WebSocketStream::from_raw_socket(stream, Role::Client, None).await
+}
+
+#[tokio::test]
+async fn after_a_message_that_could_not_be_written_nothing_more_is() {
+    let server = Server::start().await;
+    let mut client = join_with_small_buffer(&server).await;
+    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let pings = ping.repeat(6_000);
+    client.get_mut().write_all(&pings).await.unwrap(); // and doesn't read the pongs
+    let mut talker = server.join().await;
+    let words = ["a".repeat(60_000), "b".to_owned(), "z".to_owned()];
+    for word in &words {
+        say(&mut talker, word.clone()).await;
+        assert!(hear(&mut talker).await == *word);
+    }
+    within(client.send(Message::Ping("last".into())))
+        .await
+        .unwrap();
+    let mut heard = Vec::new();
+    loop {
+        match within(client.next()).await.unwrap().unwrap() {
+            Message::Text(text) => heard.push(text.as_str().to_owned()),
+            Message::Pong(what) if &what[..] == b"last" => break,
+            _ => {}
+        }
+    }
+    assert!(words.starts_with(&heard), "it heard {}", heard.len());
 }
 
 /// The longest of `count` round trips.
@@ -825,19 +1022,13 @@ async fn a_flood_of_control_frames_keeps_nobody_waiting() {
     let _load = LOAD.lock().await;
     const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
     const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
-    const BINARY: [u8; 6] = [0x82, 0x80, 0, 0, 0, 0];
-    for (what, first, frame) in [
-        ("pongs", PONG, PONG),
-        ("pings whose pongs are not read", PING, PING),
-        ("pongs after a violation", BINARY, PONG),
-    ] {
+    for (what, frame) in [("pongs", PONG), ("pings whose pongs are not read", PING)] {
         let server = Server::start().await;
         let mut talker = server.join().await;
         let mut floods = Vec::new();
         for _ in 0..4 {
             let mut stream = join_with_small_buffer(&server).await.into_inner();
             floods.push(tokio::spawn(async move {
-                stream.write_all(&first).await.unwrap();
                 let frames = frame.repeat(20_000);
                 let mut count = 0;
                 while stream.write_all(&frames).await.is_ok() {
@@ -870,21 +1061,30 @@ async fn a_good_message_right_before_a_violation_is_heard_by_all() {
     let mut listener = server.join().await;
     // Talk, so that the room is in the middle of something when the last message comes.
     let mut talkers = Vec::new();
-    for _ in 0..8 {
+    for number in 0..8 {
         let mut talker = server.join().await;
         talkers.push(tokio::spawn(async move {
+            let own = format!("talk of {number}");
+            for _ in 0..8 {
+                say(&mut talker, &*own).await;
+            }
             loop {
-                say(&mut talker, "talk").await;
-                while hear(&mut talker).await != "talk" {}
+                while hear(&mut talker).await != own {}
+                say(&mut talker, &*own).await;
             }
         }));
     }
     for round in 0..50 {
-        for (what, violation) in [
-            ("binary", &[0x82, 0x81, 0, 0, 0, 0, 0][..]),
-            ("not UTF-8", &[0x81, 0x81, 0, 0, 0, 0, 0xff]),
-            ("a reserved bit", &[0xc1, 0x80, 0, 0, 0, 0]),
-            ("not masked", &[0x81, 0]),
+        for (what, violation, code) in [
+            ("binary", &[0x82, 0x81, 0, 0, 0, 0, 0][..], 1003),
+            ("not UTF-8", &[0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+            ("a reserved bit", &[0xc1, 0x80, 0, 0, 0, 0], 1002),
+            ("not masked", &[0x81, 0], 1002),
+            (
+                "too long",
+                &[0x81, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0],
+                1009,
+            ),
         ] {
             let mut sender = server.join().await;
             let good = &[0x81, 0x82, 0, 0, 0, 0, b'o', b'k'];
@@ -897,7 +1097,7 @@ async fn a_good_message_right_before_a_violation_is_heard_by_all() {
                     other => panic!("{what}, round {round}: {other:?} came first"),
                 }
             }
-            goodbye(&mut sender).await;
+            assert_eq!(goodbye(&mut sender).await.expect("a code").0, code);
             while hear(&mut listener).await != "ok" {}
         }
     }
@@ -966,6 +1166,7 @@ async fn only_our_own_page_and_programs_may_join() {
             403,
         ),
         ("1.2.3", Some("http://1.2.3".into()), 403),
+        ("2001:db8::7", Some("http://2001:db8::7".into()), 400), // brackets are a must
     ] {
         let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
         request.headers_mut().insert("host", host.parse().unwrap());
@@ -982,60 +1183,113 @@ async fn only_our_own_page_and_programs_may_join() {
     }
 }
 
+#[tokio::test]
+async fn a_refused_page_is_told_on_the_terminal() {
+    let mut server = Server::start().await;
+    for (origin, told) in [
+        ("http://evil.example", r#""http://evil.example""#),
+        ("http://\"evil\t.example", r#""http://\"evil\t.example""#),
+    ] {
+        let request = format!(
+            "GET /ws HTTP/1.1\r\nHost: evil.example:8080\r\nOrigin: {origin}\r\n\
+             Connection: close, upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        let answer = server.http(&request).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        let line = format!("refused a page: Origin {told}, Host evil.example:8080");
+        assert_eq!(server.says("refused").await, line);
+    }
+}
+
 // The silent
 
 #[tokio::test]
-#[ignore = "takes 95 seconds: the promise is about 30 and 60 seconds"]
+#[ignore = "takes 155 seconds: the promise is about 30 and 150 seconds"]
 async fn the_silent_are_dropped_and_those_who_answer_pings_stay() {
     let mut server = Server::start().await;
     let mut silent = server.join().await.into_inner();
     let mut quiet = server.join().await;
     let began = Instant::now();
     let silence = tokio::spawn(async move {
-        let mut heard = Vec::new();
-        let _ = tokio::time::timeout(Duration::from_secs(80), silent.read_to_end(&mut heard)).await;
-        (heard, began.elapsed())
+        let mut ping = [0; 2];
+        silent.read_exact(&mut ping).await.unwrap();
+        let asked = began.elapsed();
+        let mut close = vec![silent.read_u8().await.unwrap()];
+        let dropped = began.elapsed();
+        close.extend(the_rest(&mut silent).await);
+        (ping, asked.as_secs(), close, dropped.as_secs())
     });
     let mut pings = Vec::new();
-    while began.elapsed() < Duration::from_secs(92) {
-        if let Ok(message) = tokio::time::timeout(Duration::from_secs(1), quiet.next()).await {
+    while began.elapsed() < Duration::from_secs(155) {
+        if let Ok(message) = timeout(Duration::from_secs(1), quiet.next()).await {
             assert!(message.unwrap().unwrap().is_ping()); // the library answers it with a pong
             pings.push(began.elapsed().as_secs());
         }
     }
     assert!(
-        matches!(pings[..], [28..=32, 58..=63, 88..=92]),
+        matches!(
+            pings[..],
+            [29..=32, 59..=63, 89..=94, 119..=125, 149..=155]
+                | [29..=32, 59..=63, 89..=94, 119..=125]
+        ),
         "pings after {pings:?} seconds"
     );
-    let (heard, took) = silence.await.unwrap();
-    assert!(
-        (60..=66).contains(&took.as_secs()),
-        "dropped after {took:?}"
-    );
-    assert!(
-        heard.starts_with(&[0x89, 0]),
-        "it was sent a ping first: {heard:?}"
-    );
-    server.says("silent").await;
+    let (ping, asked, close, dropped) = silence.await.unwrap();
+    assert_eq!(ping, [0x89, 0]);
+    assert!((29..=32).contains(&asked), "a ping after {asked} seconds");
+    assert_eq!(close, close_frame(1008, "it was silent for too long"));
+    assert!((149..=153).contains(&dropped), "{dropped} seconds");
+    server.says("left: it was silent for too long").await;
     say(&mut quiet, "still here").await;
     assert_eq!(hear(&mut quiet).await, "still here");
 }
 
 #[tokio::test]
 #[cfg(unix)]
-#[ignore = "takes 70 seconds: longer than a client may be silent"]
+#[ignore = "takes 160 seconds: longer than a client may be silent"]
 async fn nobody_is_dropped_because_the_program_stood_still() {
+    const COUNT: usize = 20;
     let mut server = Server::start().await;
-    let (mut anna, mut ben) = (server.join().await, server.join().await);
-    server.says("2 connected").await;
-    server.signal("STOP").await;
+    let mut clients = Vec::new();
+    for _ in 0..COUNT {
+        clients.push(server.join().await.into_inner());
+    }
+    let mut early = Server::start().await;
+    let (mut anna, mut ben) = (early.join().await, early.join().await);
+    early.says("2 connected").await;
+    early.signal("STOP").await; // before a ping
     say(&mut ben, "said while it stood still").await;
-    tokio::time::sleep(Duration::from_secs(65)).await;
+
+    for client in &mut clients {
+        let mut ping = [0; 2];
+        let asked = timeout(Duration::from_secs(35), client.read_exact(&mut ping)).await;
+        asked.expect("a ping in time").unwrap();
+        assert_eq!(ping, [0x89, 0]);
+    }
+    server.signal("STOP").await; // between ping and pong
+    for client in &mut clients {
+        client.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(125)).await;
     server.signal("CONT").await;
-    assert_eq!(hear(&mut anna).await, "said while it stood still");
-    assert_eq!(hear(&mut ben).await, "said while it stood still");
+    early.signal("CONT").await;
+
+    for client in [&mut anna, &mut ben] {
+        assert_eq!(hear(client).await, "said while it stood still");
+    }
     round_trips(&mut anna, 100).await;
-    assert!(server.terminal.try_recv().is_err(), "somebody left");
+    assert!(early.terminal.try_recv().is_err(), "somebody left");
+    let mut talker = server.join().await;
+    say(&mut talker, "hi").await;
+    for client in &mut clients {
+        let mut heard = [0; 4];
+        within(client.read_exact(&mut heard)).await.unwrap();
+        assert_eq!(heard, [0x81, 2, b'h', b'i']);
+    }
+    while let Ok(line) = server.terminal.try_recv() {
+        assert!(line.contains("joined"), "{line}");
+    }
 }
 
 // The end
@@ -1093,26 +1347,6 @@ async fn at_the_end_everyone_gets_what_was_accepted_and_then_1001() {
     assert_eq!(server.exit().await.code(), Some(0));
 }
 
-#[tokio::test]
-#[cfg(target_os = "linux")]
-async fn from_the_moment_the_url_is_out_the_end_is_a_goodbye() {
-    // Standard output is full, so the program stands right where it says its URL.
-    let (mut reader, mut writer) = std::io::pipe().unwrap();
-    let full = [b'.'; 64 * 1024];
-    std::io::Write::write_all(&mut writer, &full).unwrap();
-    let mut child = chat(&["127.0.0.1:0"]).stdout(writer).spawn().unwrap();
-    let wchan = format!("/proc/{}/wchan", child.id().unwrap());
-    let stands = async {
-        while !std::fs::read_to_string(&wchan).unwrap().contains("pipe") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    within(stands).await;
-    assert!(signal("INT", &child.id().unwrap().to_string()).await);
-    std::io::Read::read_exact(&mut reader, &mut [0; 64 * 1024]).unwrap();
-    assert_eq!(within(child.wait()).await.unwrap().code(), Some(0));
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 #[cfg(unix)]
 async fn a_shouter_gets_its_goodbye_too() {
@@ -1135,6 +1369,34 @@ async fn a_shouter_gets_its_goodbye_too() {
 
 #[tokio::test]
 #[cfg(unix)]
+async fn who_comes_in_while_the_room_ends_gets_its_goodbye_too() {
+    let mut server = Server::start().await;
+    let mut never_answers = server.join().await.into_inner();
+    let mut late = server.connect().await;
+    let request = "GET /ws HTTP/1.1\r\nHost: chat\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let (begin, end) = request.split_at(30);
+    late.write_all(begin.as_bytes()).await.unwrap();
+    server.join().await; // by now the beginning has been read
+    server.signal("INT").await;
+    let close = close_frame(1001, "the server is going away");
+    let mut heard = vec![0; close.len()];
+    within(never_answers.read_exact(&mut heard)).await.unwrap();
+    assert_eq!(heard, close);
+    let newcomer = TcpStream::connect(&server.address).await;
+    assert!(newcomer.is_err(), "the port is still open");
+    late.write_all(end.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\r\n\r\n") {
+        heard.push(within(late.read_u8()).await.unwrap());
+    }
+    assert!(heard.starts_with(b"HTTP/1.1 101 "));
+    assert_eq!(the_rest(&mut late).await, close);
+    assert_eq!(server.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+#[cfg(unix)]
 async fn nobody_can_keep_the_room_from_ending() {
     let mut server = Server::start().await;
     let _never_answers = server.join().await;
@@ -1148,16 +1410,13 @@ async fn nobody_can_keep_the_room_from_ending() {
     let began = Instant::now();
     server.signal("INT").await;
     assert_eq!(server.exit().await.code(), Some(0));
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "it took {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < FAREWELL, "it took {:?}", began.elapsed());
 }
 
 #[tokio::test]
 #[cfg(unix)]
 async fn an_idle_connection_does_not_delay_the_end() {
+    let _load = LOAD.lock().await;
     let mut server = Server::start().await;
     let mut idle = server.connect().await;
     idle.write_all(b"GET / HTTP/1.1\r\nHost: chat\r\n\r\n")
@@ -1192,10 +1451,13 @@ async fn a_port_that_cannot_be_had_is_told_in_one_line() {
         assert_eq!(output.status.code(), Some(1), "{problem}");
         assert_eq!(problem.lines().count(), 1, "{problem}");
         assert!(
-            problem.contains(&format!("cannot listen on {argument}: ")),
+            problem.starts_with(&format!("Error: \"cannot listen on {argument}: ")),
             "{problem}"
         );
-        assert!(problem.contains("cargo run -- "), "{problem}");
+        assert!(
+            problem.ends_with("; try `cargo run -- 127.0.0.1:8081`\"\n"),
+            "{problem}"
+        );
         assert!(output.stdout.is_empty());
     }
 }
@@ -1203,17 +1465,17 @@ async fn a_port_that_cannot_be_had_is_told_in_one_line() {
 #[tokio::test]
 async fn without_an_argument_it_is_port_8080_of_this_machine_alone() {
     let mut child = chat(&[]).spawn().unwrap();
-    let mut stdout = String::new();
-    let mut stderr = String::new();
-    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    tokio::select! {
-        _ = async { while !stdout.contains('\n') { stdout.push(out.read_u8().await.unwrap().into()) } } => {
-            assert_eq!(stdout, "http://127.0.0.1:8080\n");
-        }
-        // Where another program has the port.
-        Ok(1..) = err.read_to_string(&mut stderr) => {
-            assert!(stderr.starts_with("cannot listen on 127.0.0.1:8080: "), "{stderr}");
-        }
+    let mut url = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    within(stdout.read_line(&mut url)).await.unwrap();
+    if url.is_empty() {
+        // Another program has the port.
+        let output = within(child.wait_with_output()).await.unwrap();
+        let problem = String::from_utf8(output.stderr).unwrap();
+        let expected = "Error: \"cannot listen on 127.0.0.1:8080: ";
+        assert!(problem.starts_with(expected), "{problem}");
+    } else {
+        assert_eq!(url, "http://127.0.0.1:8080\n");
     }
 }
 
@@ -1233,82 +1495,43 @@ async fn a_port_can_be_opened_again_right_after_a_stop() {
 async fn the_terminal_tells_who_joins_and_leaves_and_why() {
     let mut server = Server::start().await;
     let mut anna = server.join().await;
-    assert!(server.says("joined").await.contains("1 connected"));
     let mut ben = server.join().await;
-    assert!(server.says("joined").await.contains("2 connected"));
+    let carl = server.join().await.into_inner();
+    let dora = server.join().await.into_inner();
+    for number in 1..=4 {
+        let line = format!("client {number} joined, {number} connected");
+        assert_eq!(server.says("joined").await, line);
+    }
     let frame = CloseFrame {
         code: 1000.into(),
         reason: "\u{1b}[31m".into(),
     };
     anna.close(Some(frame)).await.unwrap();
-    let line = server.says("left").await;
-    assert!(
-        line.contains("1 connected") && !line.contains('\u{1b}'),
-        "{line}"
-    );
+    let line = "client 1 left: it said goodbye, 3 connected";
+    assert_eq!(server.says("left").await, line);
     ben.send(Message::binary(&b"x"[..])).await.unwrap();
-    let line = server.says("left").await;
-    assert!(
-        line.contains("0 connected") && line.contains("text only"),
-        "{line}"
-    );
-    let carl = server.join().await.into_inner();
+    let line = "client 2 left: this room takes text only, 2 connected";
+    assert_eq!(server.says("left").await, line);
     carl.set_zero_linger().unwrap();
-    drop(carl);
-    let line = server.says("left").await;
-    assert!(line.to_lowercase().contains("reset"), "{line}");
+    drop(carl); // with a reset
+    let line = "client 3 left: it has gone, 1 connected";
+    assert_eq!(server.says("left").await, line);
+    drop(dora); // without
+    let line = "client 4 left: it has gone, 0 connected";
+    assert_eq!(server.says("left").await, line);
 }
 
 #[tokio::test]
 async fn the_room_goes_on_when_the_terminal_is_gone() {
-    let mut command = chat(&["127.0.0.1:0"]);
-    let mut child = command.spawn().unwrap();
+    let mut child = chat(&["127.0.0.1:0"]).spawn().unwrap();
     drop(child.stderr.take());
-    let mut url = Vec::new();
-    let mut stdout = child.stdout.take().unwrap();
-    while !url.ends_with(b"\n") {
-        url.push(within(stdout.read_u8()).await.unwrap());
-    }
-    drop(stdout);
-    let url = String::from_utf8(url).unwrap();
-    let address = url.trim().strip_prefix("http://").unwrap();
+    let server = Server::of(child).await;
     for _ in 0..3 {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (mut client, _) = within(client_async(format!("ws://{address}/ws"), stream))
-            .await
-            .unwrap();
+        let mut client = server.join().await;
         say(&mut client, "is anybody there?").await;
         assert_eq!(hear(&mut client).await, "is anybody there?");
         client.close(None).await.unwrap();
     }
-}
-
-#[tokio::test]
-#[cfg(unix)]
-async fn a_terminal_that_nobody_reads_stops_nothing() {
-    let mut command = chat(&["127.0.0.1:0"]);
-    let mut child = command.spawn().unwrap();
-    let _never_read = child.stderr.take();
-    let mut url = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    within(stdout.read_line(&mut url)).await.unwrap();
-    let address = url.trim().strip_prefix("http://").unwrap().to_owned();
-    let (_, terminal) = mpsc::unbounded_channel();
-    let mut server = Server {
-        child,
-        address,
-        terminal,
-    };
-    let mut talker = server.join().await;
-    for _ in 0..1_500 {
-        // Two lines each: more than a pipe of 64 KiB and the program's own queue hold.
-        server.join().await.close(None).await.unwrap();
-    }
-    say(&mut talker, "still here").await;
-    assert_eq!(hear(&mut talker).await, "still here");
-    server.signal("INT").await;
-    assert_eq!(goodbye(&mut talker).await.expect("a code").0, 1001);
-    assert_eq!(server.exit().await.code(), Some(0));
 }
 
 #[tokio::test]

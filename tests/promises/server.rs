@@ -2,16 +2,24 @@
 
 use futures_util::{SinkExt, Stream, StreamExt};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// How long anything may take that has no time of its own: a test that waits longer has failed.
 pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a goodbye may take to arrive, and a connection to end behind it: the program waits 2 s, the rest is for a
+/// machine that is loaded.
+pub const FAREWELL: Duration = Duration::from_secs(4);
+
+/// Held by tests that load the machine, and by those that promise something in seconds: one doesn't slow down the other.
+/// The clients of the former run in threads: in one, a client that has much to read would keep the others from reading.
+pub static LOAD: Mutex<()> = Mutex::const_new(());
 
 pub type Socket = WebSocketStream<TcpStream>;
 
@@ -29,20 +37,29 @@ impl Server {
     }
 
     pub async fn start_by(command: &mut Command) -> Server {
-        let mut child = command.spawn().expect("the server should start");
+        Server::of(command.spawn().expect("the server should start")).await
+    }
+
+    /// Of a program that says its URL in its first line.
+    pub async fn of(mut child: Child) -> Server {
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url = within(stdout.next_line())
-            .await
-            .unwrap()
-            .expect("a first line");
+        let url = within(stdout.next_line()).await.unwrap();
+        let url = url.expect("a first line");
         let address = url.strip_prefix("http://").expect("a URL").to_owned();
+        Server::at(address, child)
+    }
+
+    /// Of a program that listens at `address`.
+    pub fn at(address: String, mut child: Child) -> Server {
         let (lines, terminal) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = stderr.next_line().await {
-                let _ = lines.send(line);
-            }
-        });
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(async move {
+                let mut stderr = BufReader::new(stderr).lines();
+                while let Ok(Some(line)) = stderr.next_line().await {
+                    let _ = lines.send(line);
+                }
+            });
+        }
         Server {
             child,
             address,
@@ -64,6 +81,14 @@ impl Server {
         let stream = within(TcpStream::connect(&self.address)).await.unwrap();
         stream.set_nodelay(true).unwrap();
         stream
+    }
+
+    /// A connection whose kernel takes little beside what is read.
+    pub async fn connect_with_buffer(&self, bytes: u32) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
+        let address = self.address.parse().unwrap();
+        within(socket.connect(address)).await.unwrap()
     }
 
     /// Sends a request as it stands and returns all that comes back until the server closes.
@@ -96,9 +121,22 @@ impl Server {
         within(self.child.wait()).await.unwrap()
     }
 
-    /// A line of `/proc/PID/status`, in KiB: `VmRSS`, or its peak `VmHWM`.
+    /// What memory it takes now, in KiB. Its peak is counted anew from here on (proc_pid_clear_refs(5)).
     #[cfg(target_os = "linux")]
-    pub fn memory(&self, field: &str) -> usize {
+    pub fn memory(&self) -> usize {
+        let clear = format!("/proc/{}/clear_refs", self.child.id().unwrap());
+        std::fs::write(clear, "5").unwrap();
+        self.status("VmRSS")
+    }
+
+    /// By how much its peak is above what it took `before`, in KiB.
+    #[cfg(target_os = "linux")]
+    pub fn grown(&self, before: usize) -> usize {
+        self.status("VmHWM").saturating_sub(before)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn status(&self, field: &str) -> usize {
         let status = format!("/proc/{}/status", self.child.id().unwrap());
         let status = std::fs::read_to_string(status).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
@@ -177,16 +215,37 @@ pub async fn hear(socket: &mut Socket) -> String {
 pub async fn goodbye(
     socket: &mut (impl Stream<Item = Result<Message, Error>> + Unpin),
 ) -> Option<(u16, String)> {
-    loop {
-        match within(socket.next())
-            .await
-            .expect("a close frame")
-            .expect("no error")
-        {
-            Message::Close(frame) => {
+    let close = async {
+        loop {
+            let message = socket.next().await.expect("a close frame");
+            if let Message::Close(frame) = message.expect("no error") {
                 return frame.map(|frame| (frame.code.into(), frame.reason.as_str().to_owned()));
             }
-            _ => continue,
         }
+    };
+    let close = tokio::time::timeout(FAREWELL, close).await;
+    close.expect("a goodbye in time")
+}
+
+/// A client whose kernel takes little, so that it's stuck soon after it has stopped reading.
+pub async fn join_with_small_buffer(server: &Server) -> Socket {
+    let stream = server.connect_with_buffer(4096).await;
+    server.upgrade(stream).await
+}
+
+/// Hears the numbers from 0 on, each once and in order; returns the longest time between two.
+pub async fn hear_all(
+    stream: &mut (impl Stream<Item = Result<Message, Error>> + Unpin),
+    count: usize,
+) -> Duration {
+    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+    for expected in 0..count {
+        let message = within(stream.next()).await.expect("dropped").unwrap();
+        let text = message.into_text().unwrap();
+        let number: usize = text.trim_end_matches('.').parse().unwrap();
+        assert_eq!(number, expected, "a message was lost, or came out of order");
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
     }
+    longest
 }
