@@ -376,21 +376,24 @@ async fn stuck_readers_are_out_and_nobody_waits_for_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_shouter_and_stuck_readers_together_stop_the_room_for_less_than_a_second() {
     let _load = LOAD.lock().await;
-    const COUNT: usize = 12_000; // of 4,000 bytes: three times what there is space for
-    let mut server = Server::start().await;
-    let mut stuck = Vec::new();
-    for _ in 0..5 {
-        stuck.push(join_with_small_buffer(&server).await);
-    }
-    let mut listener = server.join().await;
-    let (mut talk, mut own) = server.join().await.split();
-    let own = tokio::spawn(async move { hear_all(&mut own, COUNT).await });
-    let listener = tokio::spawn(async move { hear_all(&mut listener, COUNT).await });
-    count_aloud(&mut talk, COUNT, 4_000, Duration::ZERO).await;
-    let longest = own.await.unwrap().max(listener.await.unwrap());
-    assert!(longest < Duration::from_secs(1), "a pause of {longest:?}");
-    for _ in 0..5 {
-        server.says("took no more messages").await;
+    // Three times what there is space for, and seven times: the longer the messages, the sooner it is full.
+    for (count, length) in [(12_000, 4_000), (2_000, 60_000)] {
+        let mut server = Server::start().await;
+        let mut stuck = Vec::new();
+        for _ in 0..5 {
+            stuck.push(join_with_small_buffer(&server).await);
+        }
+        let mut listener = server.join().await;
+        let (mut talk, mut own) = server.join().await.split();
+        let own = tokio::spawn(async move { hear_all(&mut own, count).await });
+        let listener = tokio::spawn(async move { hear_all(&mut listener, count).await });
+        count_aloud(&mut talk, count, length, Duration::ZERO).await;
+        let longest = own.await.unwrap().max(listener.await.unwrap());
+        println!("{length} bytes: a pause of {longest:?}");
+        assert!(longest < Duration::from_secs(1), "a pause of {longest:?}");
+        for _ in 0..5 {
+            server.says("took no more messages").await;
+        }
     }
 }
 
