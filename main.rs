@@ -126,9 +126,9 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
 const OVERHEAD: usize = 128; // bytes that a message takes beside its text
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
-const BATCH: usize = 128 * 1024; // bytes; from here on the library would write by itself
-const WRITE_BUFFER: usize = 2 * BATCH; // bytes in the library: a batch, one more message, pongs
-const SEND_BUFFER: u32 = 256 * 1024; // bytes in the kernel, which otherwise takes megabytes
+const BATCH: usize = 64 * 1024; // bytes; with this much, no more is taken before it is written
+const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch, one more message, pongs
+const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const PATIENCE: Duration = Duration::from_millis(800); // for a client to take a batch
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
 /// For a pong. The ping waits in the queue: behind 16 MiB, at a `BATCH` in `PATIENCE`, for 102 s.
@@ -226,6 +226,7 @@ async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
     room.say(id, Message::ping("")).await;
     sleep(ANSWER).await;
+    task::yield_now().await; // what lies in the socket is heard first
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it.
@@ -233,28 +234,36 @@ async fn write_messages(mut sink: Sink, mut queue: Receiver) {
     while let Some(said) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
         let mut batch = Box::pin(write_batch(said, &mut sink, &mut queue));
-        while timeout(PATIENCE, &mut batch).await.is_err() {
-            if SPACE.available_permits() < ENOUGH {
-                return;
+        let written = loop {
+            match timeout(PATIENCE, &mut batch).await {
+                Ok(written) => break written,
+                Err(_) if SPACE.available_permits() < ENOUGH => return,
+                Err(_) => {}
             }
+        };
+        drop(batch);
+        if written.is_err() {
+            while queue.recv().await.is_some() {} // nothing more for this client
         }
     }
 }
 
-async fn write_batch(first: Arc<Said>, sink: &mut Sink, queue: &mut Receiver) {
+async fn write_batch(
+    first: Arc<Said>,
+    sink: &mut Sink,
+    queue: &mut Receiver,
+) -> Result<(), warp::Error> {
     let mut bytes = 0;
     let mut next = Ok(first);
     while let Ok(said) = next {
-        if sink.feed(said.message.clone()).await.is_err() {
-            while queue.recv().await.is_some() {} // nothing more for this client
-        }
+        sink.feed(said.message.clone()).await?;
         bytes += said.share.num_permits();
         if bytes >= BATCH {
             break;
         }
         next = queue.try_recv();
     }
-    let _ = sink.flush().await;
+    sink.flush().await
 }
 
 /// Sends a close frame, behind all that the client has said, and leaves it time to arrive.
