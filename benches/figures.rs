@@ -9,9 +9,11 @@
 
 use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token};
+use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, thread};
 use tokio_tungstenite::tungstenite;
@@ -35,12 +37,15 @@ fn main() {
             at_once.parse().unwrap(),
         ),
         [] => compare(None),
-        ["--against", address] => compare(Some((address.parse().unwrap(), None))),
-        ["--against", address, "--pid", pid] => {
-            compare(Some((address.parse().unwrap(), Some(pid.parse().unwrap()))))
-        }
+        ["--against", addresses] => compare(Some((list(addresses), vec![]))),
+        ["--against", addresses, "--pid", pids] => compare(Some((list(addresses), list(pids)))),
         _ => panic!("usage: cargo bench --bench figures [-- --against ADDRESS:PORT [--pid N]]"),
     }
+}
+
+/// What stands between commas.
+fn list<T: FromStr<Err: Debug>>(text: &str) -> Vec<T> {
+    text.split(',').map(|part| part.parse().unwrap()).collect()
 }
 
 /// What the load does in a room of `clients`: send `rate` messages a second in all, at fixed times; or, without a
@@ -89,7 +94,7 @@ const LOADS: [Load; 5] = [
 /// One figure of a table: its name, how many decimals it is shown with, and its value where it could be had.
 type Figure = (&'static str, usize, Option<f64>);
 
-fn compare(other: Option<(SocketAddr, Option<u32>)>) {
+fn compare(other: Option<(Vec<SocketAddr>, Vec<u32>)>) {
     println!(
         "{} cores; medians of {ROUNDS} rounds, in turns, and how far the rounds lie from them; {TEXT} bytes of text a message\n",
         thread::available_parallelism().map_or(0, usize::from)
@@ -99,8 +104,8 @@ fn compare(other: Option<(SocketAddr, Option<u32>)>) {
         if load.in_flight > 0 {
             targets.push(("batch floor", Target::Floor(SENDERS * load.in_flight)));
         }
-        if let Some((address, pid)) = other {
-            targets.push(("other", Target::Other(address, pid)));
+        if let Some((addresses, pids)) = &other {
+            targets.push(("other", Target::Other(addresses.clone(), pids.clone())));
         }
         let mut rounds: Vec<Vec<Vec<Figure>>> = vec![vec![]; targets.len()];
         let mut notes = vec![];
@@ -182,24 +187,25 @@ enum Target {
     Chat,
     /// How many messages it puts into one `write`.
     Floor(usize),
-    Other(SocketAddr, Option<u32>),
+    /// A room on several machines is one: the clients join them in turns.
+    Other(Vec<SocketAddr>, Vec<u32>),
 }
 
 /// A server that is under load; it is killed when dropped, if it is a child of ours.
 struct Server {
     child: Option<Child>,
-    address: SocketAddr,
-    pid: Option<u32>,
+    addresses: Vec<SocketAddr>,
+    pids: Vec<u32>,
 }
 
 impl Server {
     fn start(target: &Target, load: &Load) -> Server {
         let mut command = match target {
-            Target::Other(address, pid) => {
+            Target::Other(addresses, pids) => {
                 return Server {
                     child: None,
-                    address: *address,
-                    pid: *pid,
+                    addresses: addresses.clone(),
+                    pids: pids.clone(),
                 };
             }
             Target::Chat => Command::new(env!("CARGO_BIN_EXE_chat")),
@@ -222,25 +228,22 @@ impl Server {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let address = line
-            .trim()
-            .trim_start_matches("http://")
-            .parse()
-            .expect("a URL on the first line");
         Server {
-            pid: Some(child.id()),
+            pids: vec![child.id()],
             child: Some(child),
-            address,
+            addresses: list(line.trim().trim_start_matches("http://")),
         }
     }
 
     fn cpu(&self) -> Option<[f64; 2]> {
-        cpu(&self.pid?.to_string())
+        let spent = self.pids.iter().map(|pid| cpu(&pid.to_string()));
+        let sum = |[a, b]: [f64; 2], [c, d]: [f64; 2]| [a + c, b + d];
+        spent.collect::<Option<Vec<_>>>()?.into_iter().reduce(sum)
     }
 
     /// Resident memory in KiB.
     fn memory(&self) -> Option<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pids.first()?)).ok()?;
         status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))?
@@ -283,10 +286,10 @@ fn measure(load: &Load, target: &Target) -> Result<Vec<Figure>, String> {
         let threads: Vec<_> = (0..SENDERS)
             .map(|index| {
                 let count = load.clients / SENDERS + usize::from(index < load.clients % SENDERS);
-                let address = server.address;
+                let addresses = &server.addresses;
                 scope.spawn(move || {
                     (0..count)
-                        .map(|_| connect(target, address))
+                        .map(|number| connect(target, addresses[number % addresses.len()]))
                         .collect::<io::Result<Vec<_>>>()
                 })
             })
