@@ -1,7 +1,7 @@
 //! A chat room over WebSocket: what one client says, all clients hear, in one order.
 //!
-//! First comes the Go program, part for part. `MAX_MESSAGE` begins what protects it, and what
-//! `conn.ReadMessage` and `CheckOrigin` are in Go: skip that at first reading.
+//! First comes the Go program, part for part. The second half begins at `MAX_MESSAGE`. There stands
+//! what protects the room, with what `conn.ReadMessage` and `CheckOrigin` are in Go. Skip it at first.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -27,8 +27,8 @@ type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 type Sender = mpsc::UnboundedSender<Arc<Said>>;
 type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
 
-/// A message on its way, to `EVERYONE` or to one client. It holds a share of `SPACE`, which is free
-/// again when the last queue drops the message.
+/// A message on its way, to `EVERYONE` or to one client. It holds some bytes of `SPACE`. They are
+/// free again when the last queue has dropped the message.
 struct Said {
     to: u64,
     message: Message,
@@ -37,7 +37,7 @@ struct Said {
 
 const EVERYONE: u64 = 0; // clients have the numbers 1, 2, 3 ...
 
-/// What is global in Go. A clone is the same room again.
+/// What is global in Go. A clone points to the same room.
 #[derive(Clone)]
 struct Room {
     clients: Clients,
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::unbounded_channel();
     let handler = handle_messages(messages, clients.clone());
-    tokio::spawn(task::unconstrained(handler)); // it may take all messages that wait for it
+    tokio::spawn(task::unconstrained(handler)); // tokio would interrupt it every 128 messages
 
     let room = Room { clients, broadcast };
     let same_room = room.clone();
@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
 
     signal::ctrl_c().await?;
-    server.abort(); // no new connections
+    server.abort(); // takes no new connections; those that exist go on
     let _ = timeout(FAREWELL, close(same_room)).await;
     Ok(())
 }
@@ -111,8 +111,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     tell(&room, format!("client {id} left: {reason}"));
 }
 
-/// Puts each message into the queues, in a task of its own, for as long as the program runs. It is
-/// the only one that does so: hence all hear the same order. It never waits for a client.
+/// Puts each message into the queues, in a task of its own, for as long as anybody can say
+/// something. Nobody else does so: hence all hear the same order. It never waits for a client.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(said) = messages.recv().await {
         for (id, client) in clients.read().unwrap().iter() {
@@ -126,23 +126,23 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
 const OVERHEAD: usize = 128; // bytes that a message takes beside its text
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
-const BATCH: usize = 64 * 1024; // bytes; with this much, no more is taken before it is written
-const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch, one more message, pongs
+const BATCH: usize = 64 * 1024; // bytes; the message that reaches this is a batch's last
+const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const PATIENCE: Duration = Duration::from_millis(800); // for a client to take a batch
+const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
-/// For a pong. The ping waits in the queue: behind 16 MiB, at a `BATCH` in `PATIENCE`, for 102 s.
+/// For a pong. The ping may wait behind 16 MiB. At 1.3 Mbit/s that takes 102 s.
 const ANSWER: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
 
-/// Bytes for all messages on their way. Who says something waits here until there is space.
+/// The bytes that all messages on their way may take. Who says something waits until there is space.
 static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH);
 
 type Stream = SplitStream<WebSocket>;
 type Sink = SplitSink<WebSocket, Message>;
 
 impl Room {
-    /// Passes a message to `broadcast`, as soon as there is space for it.
+    /// Go's `broadcast <- msg`: passes a message on, as soon as there is space for it.
     async fn say(&self, to: u64, message: Message) {
         let bytes = message.as_bytes().len() + OVERHEAD;
         let share = SPACE.acquire_many(bytes as u32).await.unwrap(); // nobody closes it
@@ -151,11 +151,12 @@ impl Room {
     }
 }
 
-/// Why a client leaves: close code (RFC 6455, section 7.4.1) and reason.
+/// The close code (RFC 6455, section 7.4.1) and the reason with which a client leaves.
 struct Goodbye(u16, &'static str);
 
-/// Lets programs join, and our own page. A foreign page gets status 403 (RFC 6454). A foreign name
-/// that was made to point here (DNS rebinding) has no certificate for `https`.
+/// Lets programs join, and our own page. A foreign page gets status 403 (RFC 6454). Somebody can
+/// make a name of theirs point here (DNS rebinding). At `https` that fails: we have no certificate
+/// for it. At `http` it doesn't: there we trust addresses and `localhost` alone.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
@@ -173,13 +174,15 @@ fn check_origin(origin: Option<String>, host: Authority) -> bool {
     false
 }
 
+/// Refuses a long message at its header, and bounds what waits for a socket.
 fn limit(ws: Ws) -> Ws {
     ws.max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
         .max_write_buffer_size(WRITE_BUFFER)
 }
 
-/// Waits for a client's next text message. An error is why the client has to leave.
+/// Waits for a client's next text message. An error is why the client leaves: 1000 (it closed or has
+/// gone), 1002, 1003, 1007, 1008 (stuck or silent), 1009.
 async fn read_message(
     id: u64,
     stream: &mut Stream,
@@ -201,13 +204,13 @@ async fn read_message(
             return Err(Goodbye(1003, "this room takes text only"));
         }
         if let Ok(text) = heard.to_str() {
-            // A copy on purpose: `text` lies in the read buffer, and would keep all of that.
+            // A copy on purpose: `text` lies in the read buffer, and would keep all of it in memory.
             return Ok(Message::text(text));
         }
     }
 }
 
-/// warp hides what kind of error it is: only its words tell.
+/// warp hides what kind of error it is. Only its words tell: those of tungstenite 0.29.
 fn explain(error: warp::Error) -> Goodbye {
     let words = error.to_string();
     if words.contains("too long") {
@@ -221,7 +224,8 @@ fn explain(error: warp::Error) -> Goodbye {
     }
 }
 
-/// Ends when a client has been silent for too long, and didn't answer a ping.
+/// Ends when a client has been silent for too long, and hasn't answered a ping. Whatever is heard
+/// from the client begins it anew.
 async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
     room.say(id, Message::ping("")).await;
@@ -229,7 +233,8 @@ async fn silence(id: u64, room: &Room) {
     task::yield_now().await; // what lies in the socket is heard first
 }
 
-/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it.
+/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
+/// the client is stuck while space is short. Then `closed` tells `read_message`.
 async fn write_messages(mut sink: Sink, mut queue: Receiver) {
     while let Some(said) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
@@ -243,11 +248,13 @@ async fn write_messages(mut sink: Sink, mut queue: Receiver) {
         };
         drop(batch);
         if written.is_err() {
-            while queue.recv().await.is_some() {} // nothing more for this client
+            // Nothing more for this client: it would miss something in between.
+            while queue.recv().await.is_some() {}
         }
     }
 }
 
+/// Writes what waits, up to `BATCH`, and flushes. Feeds at least one message.
 async fn write_batch(
     first: Arc<Said>,
     sink: &mut Sink,
@@ -266,10 +273,11 @@ async fn write_batch(
     sink.flush().await
 }
 
-/// Sends a close frame, behind all that the client has said, and leaves it time to arrive.
+/// Answers a client's close frame. Or sends one, behind all that the client has said, and leaves it
+/// time to arrive: the socket stays open, but is no longer read.
 async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stream, room: &Room) {
     if code == 1000 {
-        let _ = timeout(FAREWELL, stream.next()).await; // answers the client's own close frame
+        let _ = timeout(FAREWELL, stream.next()).await; // the library answers as we read on
         return;
     }
     let close = Message::close_with(code, reason);
@@ -277,7 +285,7 @@ async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stre
     sleep(FAREWELL).await;
 }
 
-/// Says goodbye to all until all have left.
+/// Says goodbye to all until all have left, again and again: somebody may just have come in.
 async fn close(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let goodbye = Message::close_with(1001u16, "the server is going away");
@@ -286,7 +294,7 @@ async fn close(room: Room) {
     }
 }
 
-/// Opens the port (0: any free one), and prints its URL. Connections inherit what is set here.
+/// Opens the port (0: any free one), and prints its URL. Accepted connections get the same options.
 fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
     let address: SocketAddr = address.parse()?;
     let socket = if address.is_ipv4() {
