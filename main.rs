@@ -1,7 +1,7 @@
 //! A chat room over WebSocket: what one client says, all clients hear, in one order.
 //!
 //! First comes the Go program, part for part. The second half begins at `MAX_MESSAGE`. There stands
-//! what protects the room, with what `conn.ReadMessage` and `CheckOrigin` are in Go. Skip it at first.
+//! what protects the room, and what Go's libraries do. Trust its names, and skip it at first reading.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -28,7 +28,7 @@ type Sender = mpsc::UnboundedSender<Arc<Said>>;
 type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
 
 /// A message on its way, to `EVERYONE` or to one client. It holds some bytes of `SPACE`. They are
-/// free again when the last queue has dropped the message.
+/// free again when all clients have got the message, or have left.
 struct Said {
     to: u64,
     message: Message,
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::unbounded_channel();
     let handler = handle_messages(messages, clients.clone());
-    tokio::spawn(task::unconstrained(handler)); // tokio would interrupt it every 128 messages
+    tokio::spawn(task::unconstrained(handler)); // else it would give way every 128 messages
 
     let room = Room { clients, broadcast };
     let same_room = room.clone();
@@ -126,12 +126,12 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
 const OVERHEAD: usize = 128; // bytes that a message takes beside its text
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
-const BATCH: usize = 64 * 1024; // bytes; the message that reaches this is a batch's last
+const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that brings it here
 const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
-/// For a pong. The ping may wait behind 16 MiB. At 1.3 Mbit/s that takes 102 s.
+/// For a pong. The ping may wait behind 16 MiB. At 1.3 Mbit/s that takes 103 s.
 const ANSWER: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
 
@@ -155,8 +155,8 @@ impl Room {
 struct Goodbye(u16, &'static str);
 
 /// Lets programs join, and our own page. A foreign page gets status 403 (RFC 6454). Somebody can
-/// make a name of theirs point here (DNS rebinding). At `https` that fails: we have no certificate
-/// for it. At `http` it doesn't: there we trust addresses and `localhost` alone.
+/// make a name of theirs point here (DNS rebinding). With `https`, the certificate stops that. With
+/// `http` nothing does: there we trust addresses and `localhost` alone.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
@@ -234,7 +234,7 @@ async fn silence(id: u64, room: &Room) {
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
-/// the client is stuck while space is short. Then `closed` tells `read_message`.
+/// the client is stuck while space is short. Then `closed` returns in `read_message`.
 async fn write_messages(mut sink: Sink, mut queue: Receiver) {
     while let Some(said) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
@@ -246,9 +246,9 @@ async fn write_messages(mut sink: Sink, mut queue: Receiver) {
                 Err(_) => {}
             }
         };
-        drop(batch);
+        drop(batch); // it has borrowed `queue`
         if written.is_err() {
-            // Nothing more for this client: it would miss something in between.
+            // A later message would leave a gap, so send nothing more until this task is aborted.
             while queue.recv().await.is_some() {}
         }
     }
@@ -274,7 +274,7 @@ async fn write_batch(
 }
 
 /// Answers a client's close frame. Or sends one, behind all that the client has said, and leaves it
-/// time to arrive: the socket stays open, but is no longer read.
+/// time to arrive: closed at once, the kernel could throw it away. A stuck client gets none.
 async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stream, room: &Room) {
     if code == 1000 {
         let _ = timeout(FAREWELL, stream.next()).await; // the library answers as we read on
@@ -285,7 +285,8 @@ async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stre
     sleep(FAREWELL).await;
 }
 
-/// Says goodbye to all until all have left, again and again: somebody may just have come in.
+/// Says goodbye to all until all have left. It says so again and again, as somebody may just have
+/// come in. Only the first is sent to a client: nothing can follow a close frame.
 async fn close(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let goodbye = Message::close_with(1001u16, "the server is going away");
