@@ -32,7 +32,7 @@ type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
 struct Said {
     to: u64,
     message: Message,
-    share: SemaphorePermit<'static>,
+    _share: SemaphorePermit<'static>,
 }
 
 const EVERYONE: u64 = 0; // clients have the numbers 1, 2, 3 ...
@@ -124,7 +124,8 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 }
 
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
-const OVERHEAD: usize = 128; // bytes that a message takes beside its text
+const OVERHEAD: usize = 128; // bytes that a message takes in memory, beside its text
+const HEADER: usize = 10; // bytes at most before a text on its way (RFC 6455, section 5.2)
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
 const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that brings it here
 const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
@@ -145,8 +146,12 @@ impl Room {
     /// Go's `broadcast <- msg`: passes a message on, as soon as there is space for it.
     async fn say(&self, to: u64, message: Message) {
         let bytes = message.as_bytes().len() + OVERHEAD;
-        let share = SPACE.acquire_many(bytes as u32).await.unwrap(); // nobody closes it
-        let said = Said { to, message, share };
+        let _share = SPACE.acquire_many(bytes as u32).await.unwrap(); // nobody closes it
+        let said = Said {
+            to,
+            message,
+            _share,
+        };
         let _ = self.broadcast.send(Arc::new(said));
     }
 }
@@ -264,7 +269,7 @@ async fn write_batch(
     let mut next = Ok(first);
     while let Ok(said) = next {
         sink.feed(said.message.clone()).await?;
-        bytes += said.share.num_permits();
+        bytes += said.message.as_bytes().len() + HEADER;
         if bytes >= BATCH {
             break;
         }
