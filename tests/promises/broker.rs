@@ -1,5 +1,6 @@
 //! What README says of more than one machine: its change is made to a copy of the program, and shown on a real Redis.
 
+use crate::readme::{blocks, copy_program};
 use crate::server::*;
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashSet;
@@ -22,22 +23,11 @@ const MISSING: &str = "this needs Redis: apt-get install redis-server";
 async fn built() -> &'static PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let folder = parent.join("broker");
-        std::fs::create_dir_all(folder.join("benches")).unwrap();
-        for file in "Cargo.toml Cargo.lock main.rs index.html benches/figures.rs".split(' ') {
-            std::fs::copy(root.join(file), folder.join(file)).unwrap();
-        }
-        let readme = include_str!("../../README.md");
-        let section = readme.split("## When one machine isn't enough\n").nth(1);
-        let section = section.unwrap().split("\n## ").next().unwrap();
-        let change = section.split("```diff\n").nth(1).expect("a diff");
-        let change = change.split("```").next().unwrap();
-        std::fs::write(folder.join("change.diff"), change).unwrap();
+        let folder = copy_program("broker");
+        std::fs::write(folder.join("change.diff"), blocks("diff")[0]).unwrap();
         let mut apply = Command::new("git");
         // The folder lies inside a repository: `git` must not take it for a part of that.
-        apply.env("GIT_CEILING_DIRECTORIES", parent);
+        apply.env("GIT_CEILING_DIRECTORIES", env!("CARGO_TARGET_TMPDIR"));
         run(apply.args(["apply", "change.diff"]), &folder).await;
         let build = "build --quiet --bin chat --target-dir target".split(' ');
         run(Command::new(env!("CARGO")).args(build), &folder).await;
@@ -54,15 +44,8 @@ async fn run(command: &mut Command, folder: &Path) {
 
 /// A machine: a room that talks with the Redis at a port.
 async fn machine(redis: u16) -> Server {
-    let mut command = Command::new(built().await);
-    command
-        .arg("127.0.0.1:0")
-        .env("REDIS_URL", format!("redis://127.0.0.1:{redis}"))
-        .current_dir(std::env::temp_dir())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    let mut command = program(built().await, &["127.0.0.1:0"]);
+    command.env("REDIS_URL", format!("redis://127.0.0.1:{redis}"));
     Server::start_by(&mut command).await
 }
 

@@ -1,25 +1,18 @@
 //! The chat behind nginx, with the lines that README gives for it.
 
+use crate::readme::blocks;
 use crate::server::*;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::sync::mpsc;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-const README: &str = include_str!("../../README.md");
-
 /// Starts nginx in front of a room. Who asks it for a page or a socket gets it from there.
 async fn start_in_front_of(room: &Server) -> Server {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
-    let block = README.split("```nginx\n").nth(1).unwrap();
-    let block = block.split("```").next().unwrap();
+    let address = free_address();
+    let block = blocks("nginx")[0];
     assert!(block.contains("127.0.0.1:8080"), "{block}");
     let block = block.replace("127.0.0.1:8080", &room.address);
 
@@ -38,18 +31,8 @@ async fn start_in_front_of(room: &Server) -> Server {
         .kill_on_drop(true)
         .spawn()
         .expect("this needs nginx: apt-get install nginx-light");
-    let listens = async {
-        while TcpStream::connect(&address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(listens).await;
-    let (_, terminal) = mpsc::unbounded_channel();
-    Server {
-        child,
-        address,
-        terminal,
-    }
+    listens(&address).await;
+    Server::at(address, child)
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What README says of the original: the Go program is put together from README's own blocks, and shown to do it.
 
+use crate::readme::blocks;
 use crate::server::*;
 use futures_util::{SinkExt, StreamExt};
 use std::path::PathBuf;
@@ -24,12 +25,8 @@ const NEVER: Duration = Duration::from_secs(3);
 async fn built() -> &'static PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
-        let blocks = include_str!("../../README.md").split("```go\n").skip(1);
-        let blocks: Vec<_> = blocks
-            .map(|rest| rest.split("```").next().unwrap())
-            .collect();
         // As it stands there, but for the port.
-        let program = blocks.join("\n");
+        let program = blocks("go").join("\n");
         let program = program.replace("\t\"log\"\n", "\t\"log\"\n\t\"os\"\n");
         let program = program.replace("\":8080\"", "os.Getenv(\"ADDRESS\")");
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("original");
@@ -53,9 +50,7 @@ async fn built() -> &'static PathBuf {
 
 async fn start() -> Server {
     let folder = built().await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
+    let address = free_address();
     let child = Command::new(folder.join("original"))
         .current_dir(folder)
         .env("ADDRESS", &address)
@@ -63,12 +58,7 @@ async fn start() -> Server {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let listens = async {
-        while TcpStream::connect(&address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(listens).await;
+    listens(&address).await;
     Server::at(address, child)
 }
 

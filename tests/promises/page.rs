@@ -49,7 +49,7 @@ impl Engine {
         }
     }
 
-    fn driver(self, port: u16) -> Command {
+    fn driver(self, port: &str) -> Command {
         let (program, arguments) = match self {
             Engine::Chromium => ("chromedriver", format!("--port={port}")),
             Engine::Firefox => (
@@ -127,24 +127,16 @@ impl Browser {
     }
 
     async fn start(engine: Engine) -> Browser {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let driver = free_address();
         let process = engine
-            .driver(port)
+            .driver(driver.rsplit(':').next().unwrap())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", engine.missing()));
-        let driver = format!("127.0.0.1:{port}");
-        let listens = async {
-            while TcpStream::connect(&driver).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        within(listens).await;
+        listens(&driver).await;
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(engine.capabilities())
             .connect(&format!("http://{driver}"))

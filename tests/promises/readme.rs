@@ -11,6 +11,26 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).collect()
 }
 
+/// The code blocks in a language.
+pub fn blocks(language: &str) -> Vec<&'static str> {
+    let start = format!("```{language}\n");
+    let blocks = README.split(&start).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
+}
+
+/// Copies the files of the program into a folder of its own.
+pub fn copy_program(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(folder.join("benches")).unwrap();
+    for file in "Cargo.toml Cargo.lock main.rs index.html benches/figures.rs".split(' ') {
+        std::fs::copy(root.join(file), folder.join(file)).unwrap();
+    }
+    folder
+}
+
 /// The rows of the table under a heading, each as what stands between backticks in its first `columns` columns.
 fn rows(heading: &str, columns: usize) -> Vec<Vec<String>> {
     let section = README.split(&format!("## {heading}\n")).nth(1).unwrap();
@@ -30,11 +50,7 @@ fn rows(heading: &str, columns: usize) -> Vec<Vec<String>> {
 #[test]
 fn every_rust_snippet_stands_in_the_program() {
     let program = lines(PROGRAM);
-    let snippets: Vec<_> = README
-        .split("```rust\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect();
+    let snippets = blocks("rust");
     assert!(snippets.len() >= 7, "only {} snippets", snippets.len());
     for snippet in snippets {
         let wanted = lines(snippet);
@@ -77,40 +93,18 @@ fn every_test_that_is_named_exists() {
     assert!(count >= 18, "only {count} tests are named");
 }
 
-/// A copy of the program in a folder of its own.
-struct Copy {
-    folder: PathBuf,
-}
-
-impl Copy {
-    fn new(name: &str) -> Copy {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(folder.join("benches")).unwrap();
-        for file in [
-            "Cargo.toml",
-            "Cargo.lock",
-            "index.html",
-            "benches/figures.rs",
-        ] {
-            std::fs::copy(root.join(file), folder.join(file)).unwrap();
-        }
-        Copy { folder }
-    }
-
-    /// The first error of the compiler, if there is one.
-    fn check(&self, program: &str) -> Option<String> {
-        std::fs::write(self.folder.join("main.rs"), program).unwrap();
-        let output = Command::new(env!("CARGO"))
-            .args("check --locked --bin chat --target-dir target".split(' '))
-            .current_dir(&self.folder)
-            .output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        let first = said.lines().find(|line| line.starts_with("error"));
-        assert_eq!(first.is_none(), output.status.success(), "{said}");
-        first.map(|error| error.replace('`', "'"))
-    }
+/// The first error of the compiler, if there is one.
+fn check(folder: &Path, program: &str) -> Option<String> {
+    std::fs::write(folder.join("main.rs"), program).unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args("check --locked --bin chat --target-dir target".split(' '))
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let first = said.lines().find(|line| line.starts_with("error"));
+    assert_eq!(first.is_none(), output.status.success(), "{said}");
+    first.map(|error| error.replace('`', "'"))
 }
 
 /// Writes `after` in place of `before`, which stands in the program. A cell may hold several changes.
@@ -128,15 +122,15 @@ fn change(program: &str, before: &str, after: &str) -> String {
 #[test]
 #[ignore = "needs cargo, and half a minute"]
 fn the_compiler_says_what_the_table_says() {
-    let copy = Copy::new("compiler");
-    assert_eq!(copy.check(PROGRAM), None);
+    let folder = copy_program("compiler");
+    assert_eq!(check(&folder, PROGRAM), None);
     let rows = rows("What the compiler says", 3);
     assert!(rows.len() >= 9, "only {} rows", rows.len());
     for row in rows {
         let [before, after, error] = &row[..] else {
             panic!("three columns: {row:?}")
         };
-        let said = copy.check(&change(PROGRAM, before, after));
+        let said = check(&folder, &change(PROGRAM, before, after));
         let said = said.expect("an error");
         assert!(said.starts_with(error), "{before} -> {after}: {said}");
     }
@@ -145,7 +139,7 @@ fn the_compiler_says_what_the_table_says() {
 #[test]
 #[ignore = "needs cargo, and half a minute"]
 fn the_first_step_of_each_exercise_builds() {
-    let copy = Copy::new("exercises");
+    let folder = copy_program("exercises");
     let rows = rows("Make it yours", 3);
     assert_eq!(rows.len(), 3);
     for row in rows {
@@ -153,6 +147,6 @@ fn the_first_step_of_each_exercise_builds() {
             panic!("three columns: {row:?}")
         };
         let changed = change(PROGRAM, before, after);
-        assert_eq!(copy.check(&changed), None, "{exercise}");
+        assert_eq!(check(&folder, &changed), None, "{exercise}");
     }
 }

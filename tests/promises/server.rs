@@ -1,6 +1,7 @@
 //! One real server for each test, on a port of its own, and clients that talk to it over real sockets.
 
 use futures_util::{SinkExt, Stream, StreamExt};
+use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -172,7 +173,11 @@ pub async fn signal(name: &str, target: &str) -> bool {
 
 /// The program, to be started in a folder where none of its files are.
 pub fn chat(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
+    program(env!("CARGO_BIN_EXE_chat"), arguments)
+}
+
+pub fn program(path: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command
         .args(arguments)
         .current_dir(std::env::temp_dir())
@@ -182,6 +187,22 @@ pub fn chat(arguments: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// An address where nobody listens, for a program that can't choose a free port by itself.
+pub fn free_address() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().to_string()
+}
+
+/// Waits until a program listens there.
+pub async fn listens(address: &str) {
+    let listens = async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(listens).await;
 }
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
