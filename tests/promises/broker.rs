@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -136,18 +136,6 @@ impl Redis {
         let command = format!("{command}\r\n");
         stream.write_all(command.as_bytes()).await.ok()?;
         BufReader::new(stream).lines().next_line().await.ok()?
-    }
-}
-
-/// A port that nobody is given by chance while Redis is away: it lies below those (ip(7), `ip_local_port_range`).
-fn free_port() -> u16 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    loop {
-        let next = std::process::id() as usize * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + (next % 10_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -62,11 +62,24 @@ async fn start() -> Server {
     Server::at(address, child)
 }
 
+/// A client that is in the room. In the original, that is a moment after its upgrade is done: who hears itself is in.
+async fn join(server: &Server) -> Socket {
+    let mut socket = server.join().await;
+    is_in(&mut socket).await;
+    socket
+}
+
+async fn is_in(socket: &mut Socket) {
+    say(socket, "here").await;
+    assert_eq!(hear(socket).await, "here");
+}
+
 #[tokio::test]
 #[ignore = "needs Go"]
 async fn it_is_a_chat() {
     let server = start().await;
-    let (mut anna, mut ben) = (server.join().await, server.join().await);
+    let (mut anna, mut ben) = (join(&server).await, join(&server).await);
+    assert_eq!(hear(&mut anna).await, "here"); // Ben
     say(&mut anna, "hello").await;
     assert_eq!(hear(&mut anna).await, "hello");
     assert_eq!(hear(&mut ben).await, "hello");
@@ -107,7 +120,7 @@ async fn one_client_that_stops_reading_stops_the_room() {
     let _load = LOAD.lock().await;
     let server = start().await;
     let _stuck = join_with_small_buffer(&server).await;
-    let mut listener = server.join().await;
+    let mut listener = join(&server).await;
     let (mut talk, mut own) = server.join().await.split();
     let own = tokio::spawn(async move { while let Some(Ok(_)) = own.next().await {} });
     let talk = tokio::spawn(async move {
@@ -130,7 +143,8 @@ async fn one_client_that_stops_reading_stops_the_room() {
 #[ignore = "needs Go"]
 async fn bytes_that_are_not_utf8_disconnect_everybody() {
     let server = start().await;
-    let (mut first, mut second) = (server.join().await, server.join().await);
+    let (mut first, mut second) = (join(&server).await, join(&server).await);
+    assert_eq!(hear(&mut first).await, "here"); // the second
     let mut sender = server.join().await.into_inner();
     sender
         .write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28])
@@ -146,7 +160,7 @@ async fn bytes_that_are_not_utf8_disconnect_everybody() {
 #[ignore = "needs Go"]
 async fn binary_data_is_passed_on_as_text() {
     let server = start().await;
-    let (mut listener, mut sender) = (server.join().await, server.join().await);
+    let (mut listener, mut sender) = (join(&server).await, server.join().await);
     sender.send(Message::binary(&b"x"[..])).await.unwrap();
     assert_eq!(hear(&mut listener).await, "x");
 }
@@ -162,6 +176,7 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
     let stream = server.connect().await;
     let join = client_async_with_config(url, stream, Some(any_size));
     let (mut listener, _) = within(join).await.unwrap();
+    is_in(&mut listener).await;
     let mut sender = server.join().await;
     let own = "x".repeat(32 << 20);
     let send = sender.send(Message::text(own));

@@ -3,6 +3,7 @@
 use futures_util::{SinkExt, Stream, StreamExt};
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
@@ -191,8 +192,19 @@ pub fn program(path: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
 
 /// An address where nobody listens, for a program that can't choose a free port by itself.
 pub fn free_address() -> String {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
+}
+
+/// A port that nobody is given by chance before it is used: it lies below those (ip(7), `ip_local_port_range`).
+pub fn free_port() -> u16 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        let next = std::process::id() as usize * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (next % 10_000) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until a program listens there.
