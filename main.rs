@@ -49,8 +49,7 @@ struct Room {
 async fn main() -> Result<(), Box<dyn Error>> {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::unbounded_channel();
-    let handler = handle_messages(messages, clients.clone());
-    tokio::spawn(task::unconstrained(handler)); // else it would give way every 128 messages
+    tokio::spawn(handle_messages(messages, clients.clone()));
 
     let room = Room { clients, broadcast };
     let same_room = room.clone();
@@ -59,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .and(warp::header::optional("origin"))
         .and(warp::header("host"))
         .and(warp::ws())
-        .map(move |origin: Option<String>, host: Authority, ws: Ws| {
+        .map(move |origin, host, ws: Ws| {
             if !check_origin(origin, host) {
                 return Err(StatusCode::FORBIDDEN);
             }
@@ -105,7 +104,12 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         }
     };
 
-    say_goodbye(id, code, reason, &mut stream, &room).await;
+    if code == 1000 {
+        let _ = timeout(FAREWELL, stream.next()).await; // answers its close frame
+    } else {
+        room.say(id, Message::close_with(code, reason)).await;
+        sleep(FAREWELL).await; // closed at once, the kernel could throw the close frame away
+    }
     writer.abort();
     room.clients.write().unwrap().remove(&id);
     tell(&room, format!("client {id} left: {reason}"));
@@ -139,20 +143,17 @@ const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arriv
 /// The bytes that all messages on their way may take. Who says something waits until there is space.
 static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH);
 
-type Stream = SplitStream<WebSocket>;
-type Sink = SplitSink<WebSocket, Message>;
-
 impl Room {
     /// Go's `broadcast <- msg`: passes a message on, as soon as there is space for it.
     async fn say(&self, to: u64, message: Message) {
         let bytes = message.as_bytes().len() + OVERHEAD;
         let _share = SPACE.acquire_many(bytes as u32).await.unwrap(); // nobody closes it
-        let said = Said {
+        let said = Arc::new(Said {
             to,
             message,
             _share,
-        };
-        let _ = self.broadcast.send(Arc::new(said));
+        });
+        let _ = self.broadcast.send(said);
     }
 }
 
@@ -190,7 +191,7 @@ fn limit(ws: Ws) -> Ws {
 /// gone), 1002, 1003, 1007, 1008 (stuck or silent), 1009.
 async fn read_message(
     id: u64,
-    stream: &mut Stream,
+    stream: &mut SplitStream<WebSocket>,
     client: &Sender,
     room: &Room,
 ) -> Result<Message, Goodbye> {
@@ -239,55 +240,40 @@ async fn silence(id: u64, room: &Room) {
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
-/// the client is stuck while space is short. Then `closed` returns in `read_message`.
-async fn write_messages(mut sink: Sink, mut queue: Receiver) {
-    while let Some(said) = queue.recv().await {
+/// the client is stuck. Then `closed` returns in `read_message`. A write error ends nothing: the
+/// reading half meets it, too, but first it hears what the client has said.
+async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
+    while let Some(first) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
-        let mut batch = Box::pin(write_batch(said, &mut sink, &mut queue));
-        let written = loop {
-            match timeout(PATIENCE, &mut batch).await {
-                Ok(written) => break written,
-                Err(_) if SPACE.available_permits() < ENOUGH => return,
-                Err(_) => {}
+        // Pongs may lie in the library's buffer. It has room for a batch only when they are out.
+        if is_stuck(&mut sink).await {
+            return;
+        }
+        let mut bytes = 0;
+        let mut next = Ok(first);
+        while let Ok(said) = next {
+            let _ = sink.feed(said.message.clone()).await;
+            bytes += said.message.as_bytes().len() + HEADER;
+            if bytes >= BATCH {
+                break;
             }
-        };
-        drop(batch); // it has borrowed `queue`
-        if written.is_err() {
-            // A later message would leave a gap, so send nothing more until this task is aborted.
-            while queue.recv().await.is_some() {}
+            next = queue.try_recv();
+        }
+        if is_stuck(&mut sink).await {
+            return;
         }
     }
 }
 
-/// Writes what waits, up to `BATCH`, and flushes. Feeds at least one message.
-async fn write_batch(
-    first: Arc<Said>,
-    sink: &mut Sink,
-    queue: &mut Receiver,
-) -> Result<(), warp::Error> {
-    let mut bytes = 0;
-    let mut next = Ok(first);
-    while let Ok(said) = next {
-        sink.feed(said.message.clone()).await?;
-        bytes += said.message.as_bytes().len() + HEADER;
-        if bytes >= BATCH {
-            break;
+/// Flushes the library's buffer to the socket. It waits for as long as there is space, and gives a
+/// client up that has not taken it by then.
+async fn is_stuck(sink: &mut SplitSink<WebSocket, Message>) -> bool {
+    while timeout(PATIENCE, sink.flush()).await.is_err() {
+        if SPACE.available_permits() < ENOUGH {
+            return true;
         }
-        next = queue.try_recv();
     }
-    sink.flush().await
-}
-
-/// Answers a client's close frame. Or sends one, behind all that the client has said, and leaves it
-/// time to arrive: closed at once, the kernel could throw it away. A stuck client gets none.
-async fn say_goodbye(id: u64, code: u16, reason: &'static str, stream: &mut Stream, room: &Room) {
-    if code == 1000 {
-        let _ = timeout(FAREWELL, stream.next()).await; // the library answers as we read on
-        return;
-    }
-    let close = Message::close_with(code, reason);
-    room.say(id, close).await;
-    sleep(FAREWELL).await;
+    false
 }
 
 /// Says goodbye to all until all have left. It says so again and again, as somebody may just have

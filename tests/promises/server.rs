@@ -238,7 +238,7 @@ pub async fn hear(socket: &mut Socket) -> String {
             .expect("no error")
         {
             Message::Text(text) => return text.as_str().to_owned(),
-            Message::Ping(_) => {}
+            Message::Ping(_) | Message::Pong(_) => {}
             other => panic!("expected a text message, not {other:?}"),
         }
     }
