@@ -1,7 +1,7 @@
-//! A chat room over WebSocket: what one client says, all clients hear, in one order.
+//! A chat room over WebSocket: all clients hear what one client says, all in the same order.
 //!
-//! First comes the Go program, part for part. The second half begins at `MAX_MESSAGE`. There stands
-//! what protects the room, and what Go's libraries do. Trust its names, and skip it at first reading.
+//! The first half is the Go program, part for part. The second half begins at `MAX_MESSAGE`: what
+//! protects the room, and what Go's libraries do. At first reading, trust its names and skip it.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -23,12 +23,12 @@ use warp::{Filter, Reply};
 /// tasks own the map. `RwLock` lets many read it, or one change it; nobody holds it for long.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
-/// The two ends of a channel: `broadcast` is one, and each client's queue is one.
+/// The two ends of a channel. One channel is `broadcast`. Each client has another one: its queue.
 type Sender = mpsc::UnboundedSender<Arc<Said>>;
 type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
 
-/// A message on its way, to `EVERYONE` or to one client. It holds some bytes of `SPACE`. They are
-/// free again when all clients have got the message, or have left.
+/// A message on its way, to `EVERYONE` or to one client. It holds its share of `SPACE`, the 16 MiB
+/// for all messages. The share is free again when all clients have got the message, or have left.
 struct Said {
     to: u64,
     message: Message,
@@ -45,7 +45,7 @@ struct Room {
 }
 
 /// Opens the room and serves it until Ctrl-C. Then it says goodbye to all, with close code 1001.
-#[tokio::main(flavor = "current_thread")] // one thread carries more here than two
+#[tokio::main(flavor = "current_thread")] // all tasks take turns on one thread
 async fn main() -> Result<(), Box<dyn Error>> {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::unbounded_channel();
@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .and(warp::header::optional("origin"))
         .and(warp::header("host"))
         .and(warp::ws())
-        .map(move |origin, host, ws: Ws| {
+        .map(move |origin, host, ws| {
             if !check_origin(origin, host) {
                 return Err(StatusCode::FORBIDDEN);
             }
@@ -105,10 +105,10 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     };
 
     if code == 1000 {
-        let _ = timeout(FAREWELL, stream.next()).await; // answers its close frame
+        let _ = timeout(FAREWELL, stream.next()).await; // reading on answers its close frame
     } else {
         room.say(id, Message::close_with(code, reason)).await;
-        sleep(FAREWELL).await; // closed at once, the kernel could throw the close frame away
+        sleep(FAREWELL).await; // closed at once, TCP may reset, and the close frame is lost
     }
     writer.abort();
     room.clients.write().unwrap().remove(&id);
@@ -116,7 +116,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 }
 
 /// Puts each message into the queues, in a task of its own, for as long as anybody can say
-/// something. Nobody else does so: hence all hear the same order. It never waits for a client.
+/// something. No other task does, so all clients hear the same order. It never waits for a client.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(said) = messages.recv().await {
         for (id, client) in clients.read().unwrap().iter() {
@@ -131,12 +131,12 @@ const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with clo
 const OVERHEAD: usize = 128; // bytes that a message takes in memory, beside its text
 const HEADER: usize = 10; // bytes at most before a text on its way (RFC 6455, section 5.2)
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
-const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that brings it here
+const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that makes it this long
 const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
-/// For a pong. The ping may wait behind 16 MiB. At 1.3 Mbit/s that takes 103 s.
+/// For a pong. The ping may wait behind 16 MiB. At 128 KiB in 0.8 s, that takes 102 s.
 const ANSWER: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
 
@@ -216,7 +216,8 @@ async fn read_message(
     }
 }
 
-/// warp hides what kind of error it is. Only its words tell: those of tungstenite 0.29.
+/// warp hides what kind of error it is. Only the words tell. They are from tungstenite 0.29, the
+/// library below warp.
 fn explain(error: warp::Error) -> Goodbye {
     let words = error.to_string();
     if words.contains("too long") {
@@ -236,7 +237,7 @@ async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
     room.say(id, Message::ping("")).await;
     sleep(ANSWER).await;
-    task::yield_now().await; // what lies in the socket is heard first
+    task::yield_now().await; // the sockets get a turn: what has come by now is heard first
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
@@ -246,7 +247,7 @@ async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Rece
     while let Some(first) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
         // Pongs may lie in the library's buffer. It has room for a batch only when they are out.
-        if is_stuck(&mut sink).await {
+        if flush_is_stuck(&mut sink).await {
             return;
         }
         let mut bytes = 0;
@@ -259,15 +260,15 @@ async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Rece
             }
             next = queue.try_recv();
         }
-        if is_stuck(&mut sink).await {
+        if flush_is_stuck(&mut sink).await {
             return;
         }
     }
 }
 
-/// Flushes the library's buffer to the socket. It waits for as long as there is space, and gives a
-/// client up that has not taken it by then.
-async fn is_stuck(sink: &mut SplitSink<WebSocket, Message>) -> bool {
+/// Flushes the library's buffer to the socket. True if the client doesn't take it in time, and space
+/// is short. While there is space, time begins anew.
+async fn flush_is_stuck(sink: &mut SplitSink<WebSocket, Message>) -> bool {
     while timeout(PATIENCE, sink.flush()).await.is_err() {
         if SPACE.available_permits() < ENOUGH {
             return true;
@@ -276,8 +277,8 @@ async fn is_stuck(sink: &mut SplitSink<WebSocket, Message>) -> bool {
     false
 }
 
-/// Says goodbye to all until all have left. It says so again and again, as somebody may just have
-/// come in. Only the first is sent to a client: nothing can follow a close frame.
+/// Says goodbye to all until all have left. It repeats that, as somebody may just have come in. Each
+/// client gets one close frame only: nothing can follow it.
 async fn close(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let goodbye = Message::close_with(1001u16, "the server is going away");
@@ -303,7 +304,7 @@ fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
     Ok(listener)
 }
 
-/// Writes a line to the terminal. If that is gone, the room goes on.
+/// Writes a line to the terminal. If that is gone, the room goes on (`eprintln!` would panic).
 fn tell(room: &Room, what: String) {
     let count = room.clients.read().unwrap().len();
     let _ = writeln!(stderr(), "{what}, {count} connected");
