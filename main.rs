@@ -104,9 +104,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         }
     };
 
-    if code == 1000 {
-        let _ = timeout(FAREWELL, stream.next()).await; // reading on answers its close frame
-    } else {
+    if code != 1000 {
         room.say(id, Message::close_with(code, reason)).await;
         sleep(FAREWELL).await; // closed at once, TCP may reset, and the close frame is lost
     }
@@ -204,6 +202,7 @@ async fn read_message(
             () = silence(id, room) => return Err(Goodbye(1008, "it was silent for too long")),
         };
         if heard.is_close() {
+            let _ = timeout(FAREWELL, stream.next()).await; // the library answers as we read on
             return Err(Goodbye(1000, "it said goodbye"));
         }
         if heard.is_binary() {
