@@ -106,15 +106,15 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
     if code != 1000 {
         room.say(id, Message::close_with(code, reason)).await;
-        sleep(FAREWELL).await; // closed at once, TCP may reset, and the close frame is lost
+        sleep(FAREWELL).await; // closed before all is read, TCP may reset, and lose the close frame
     }
-    writer.abort();
+    writer.abort(); // it may be waiting for a socket that takes nothing
     room.clients.write().unwrap().remove(&id);
     tell(&room, format!("client {id} left: {reason}"));
 }
 
 /// Puts each message into the queues, in a task of its own, for as long as anybody can say
-/// something. No other task does, so all clients hear the same order. It never waits for a client.
+/// something. Only this task does, so all clients hear the same order. It never waits for a client.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(said) = messages.recv().await {
         for (id, client) in clients.read().unwrap().iter() {
@@ -127,18 +127,19 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
 const OVERHEAD: usize = 128; // bytes that a message takes in memory, beside its text
-const HEADER: usize = 10; // bytes at most before a text on its way (RFC 6455, section 5.2)
+const HEADER: usize = 10; // bytes of a frame's header, at most (RFC 6455, section 5.2)
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
 const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that makes it this long
 const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
-/// For a pong. The ping may wait behind 16 MiB. At 128 KiB in 0.8 s, that takes 102 s.
+/// For a pong. The ping may wait behind 16 MiB. The slowest who may stay (128 KiB in 0.8 s) takes
+/// them in 102 s.
 const ANSWER: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
 
-/// The bytes that all messages on their way may take. Who says something waits until there is space.
+/// The bytes that all messages on their way may take. Who says something waits for space.
 static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH);
 
 impl Room {
@@ -159,8 +160,9 @@ impl Room {
 struct Goodbye(u16, &'static str);
 
 /// Lets programs join, and our own page. A foreign page gets status 403 (RFC 6454). Somebody can
-/// make a name of theirs point here (DNS rebinding). With `https`, the certificate stops that. With
-/// `http` nothing does: there we trust addresses and `localhost` alone.
+/// make a name of theirs point here (DNS rebinding). Then the page's `Origin` and the `Host` are
+/// equal. With `https`, the certificate stops that. With `http` nothing does: there we trust
+/// addresses and `localhost` alone.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
@@ -185,8 +187,8 @@ fn limit(ws: Ws) -> Ws {
         .max_write_buffer_size(WRITE_BUFFER)
 }
 
-/// Waits for a client's next text message. An error is why the client leaves: 1000 (it closed or has
-/// gone), 1002, 1003, 1007, 1008 (stuck or silent), 1009.
+/// Waits for a client's next text message. The error says why the client leaves: 1000 (it closed or
+/// has gone), 1002, 1003, 1007, 1008 (stuck or silent), 1009.
 async fn read_message(
     id: u64,
     stream: &mut SplitStream<WebSocket>,
@@ -209,7 +211,7 @@ async fn read_message(
             return Err(Goodbye(1003, "this room takes text only"));
         }
         if let Ok(text) = heard.to_str() {
-            // A copy on purpose: `text` lies in the read buffer, and would keep all of it in memory.
+            // A copy on purpose: `text` lies in the read buffer, and would keep it in memory.
             return Ok(Message::text(text));
         }
     }
@@ -231,12 +233,12 @@ fn explain(error: warp::Error) -> Goodbye {
 }
 
 /// Ends when a client has been silent for too long, and hasn't answered a ping. Whatever is heard
-/// from the client begins it anew.
+/// from the client starts the time again.
 async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
     room.say(id, Message::ping("")).await;
     sleep(ANSWER).await;
-    task::yield_now().await; // the sockets get a turn: what has come by now is heard first
+    task::yield_now().await; // tokio looks at the sockets: what has come by now counts
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
@@ -265,8 +267,8 @@ async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Rece
     }
 }
 
-/// Flushes the library's buffer to the socket. True if the client doesn't take it in time, and space
-/// is short. While there is space, time begins anew.
+/// Flushes the library's buffer to the socket. True if the client doesn't take it in time and space
+/// is short. While there is space, the client gets more time.
 async fn flush_is_stuck(sink: &mut SplitSink<WebSocket, Message>) -> bool {
     while timeout(PATIENCE, sink.flush()).await.is_err() {
         if SPACE.available_permits() < ENOUGH {
@@ -276,8 +278,8 @@ async fn flush_is_stuck(sink: &mut SplitSink<WebSocket, Message>) -> bool {
     false
 }
 
-/// Says goodbye to all until all have left. It repeats that, as somebody may just have come in. Each
-/// client gets one close frame only: nothing can follow it.
+/// Says goodbye to all until all have left. It repeats that, as an upgrade may have been under way.
+/// Each client gets one close frame only: the library sends nothing after it.
 async fn close(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let goodbye = Message::close_with(1001u16, "the server is going away");
@@ -303,7 +305,7 @@ fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
     Ok(listener)
 }
 
-/// Writes a line to the terminal. If that is gone, the room goes on (`eprintln!` would panic).
+/// Writes a line to the terminal. If that is gone, the room goes on. (`eprintln!` would panic.)
 fn tell(room: &Room, what: String) {
     let count = room.clients.read().unwrap().len();
     let _ = writeln!(stderr(), "{what}, {count} connected");
