@@ -106,7 +106,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
     if code != 1000 {
         room.say(id, Message::close_with(code, reason)).await;
-        sleep(FAREWELL).await; // closed before all is read, TCP may reset, and lose the close frame
+        // Closed at once, with bytes unread, TCP resets, and the close frame may be lost.
+        sleep(FAREWELL).await;
     }
     writer.abort(); // it may be waiting for a socket that takes nothing
     room.clients.write().unwrap().remove(&id);
@@ -114,7 +115,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 }
 
 /// Puts each message into the queues, in a task of its own, for as long as anybody can say
-/// something. Only this task does, so all clients hear the same order. It never waits for a client.
+/// something. Only this task fills queues, so all clients hear the same order. It never waits for a
+/// client.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(said) = messages.recv().await {
         for (id, client) in clients.read().unwrap().iter() {
