@@ -106,7 +106,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
     if code != 1000 {
         room.say(id, Message::close_with(code, reason)).await;
-        // Closed at once, with bytes unread, TCP resets, and the close frame may be lost.
+        // If we closed now, with bytes unread, TCP would reset, and the close frame could be lost.
         sleep(FAREWELL).await;
     }
     writer.abort(); // it may be waiting for a socket that takes nothing
@@ -114,8 +114,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     tell(&room, format!("client {id} left: {reason}"));
 }
 
-/// Puts each message into the queues, in a task of its own, for as long as anybody can say
-/// something. Only this task fills queues, so all clients hear the same order. It never waits for a
+/// Puts each message into the queues, in a task of its own, until the last sender of `broadcast` is
+/// dropped. Only this task fills queues, so all clients hear the same order. It never waits for a
 /// client.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(said) = messages.recv().await {
