@@ -136,8 +136,7 @@ const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
-/// For a pong. The ping may wait behind 16 MiB. The slowest who may stay (128 KiB in 0.8 s) takes
-/// them in 102 s.
+/// For a pong. The ping may wait behind 16 MiB: at 1.3 Mbit/s that takes 103 s.
 const ANSWER: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
 
@@ -240,44 +239,47 @@ async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
     room.say(id, Message::ping("")).await;
     sleep(ANSWER).await;
-    task::yield_now().await; // tokio looks at the sockets: what has come by now counts
+    // After a standstill, tokio may run timers before it looks at the sockets.
+    task::yield_now().await;
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
-/// the client is stuck. Then `closed` returns in `read_message`. A write error ends nothing: the
-/// reading half meets it, too, but first it hears what the client has said.
+/// `patience` with the client does. Then `closed` returns in `read_message`. A write error ends
+/// nothing: the reading half meets it, too.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
     while let Some(first) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
-        // Pongs may lie in the library's buffer. It has room for a batch only when they are out.
-        if flush_is_stuck(&mut sink).await {
-            return;
-        }
-        let mut bytes = 0;
-        let mut next = Ok(first);
-        while let Ok(said) = next {
-            let _ = sink.feed(said.message.clone()).await;
-            bytes += said.message.as_bytes().len() + HEADER;
-            if bytes >= BATCH {
-                break;
+        let batch = async {
+            // Pongs may lie in the library's buffer. When they are out, it has room for a batch.
+            let _ = sink.flush().await;
+            let mut bytes = 0;
+            let mut next = Ok(first);
+            while let Ok(said) = next {
+                let _ = sink.feed(said.message.clone()).await;
+                bytes += said.message.as_bytes().len() + HEADER;
+                if bytes >= BATCH {
+                    break;
+                }
+                next = queue.try_recv();
             }
-            next = queue.try_recv();
-        }
-        if flush_is_stuck(&mut sink).await {
-            return;
+            let _ = sink.flush().await;
+        };
+        tokio::select! {
+            biased;
+            () = batch => {}
+            () = patience() => return,
         }
     }
 }
 
-/// Flushes the library's buffer to the socket. True if the client doesn't take it in time and space
-/// is short. While there is space, the client gets more time.
-async fn flush_is_stuck(sink: &mut SplitSink<WebSocket, Message>) -> bool {
-    while timeout(PATIENCE, sink.flush()).await.is_err() {
+/// Ends when a client has had its time for a batch, and space is short.
+async fn patience() {
+    loop {
+        sleep(PATIENCE).await;
         if SPACE.available_permits() < ENOUGH {
-            return true;
+            return;
         }
     }
-    false
 }
 
 /// Says goodbye to all until all have left. It repeats that, as an upgrade may have been under way.

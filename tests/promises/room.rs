@@ -1064,6 +1064,52 @@ async fn who_reads_neither_words_nor_pongs_is_out() {
     own.await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[cfg(target_os = "linux")]
+async fn who_reads_some_pongs_and_then_nothing_cannot_stop_the_room() {
+    let _load = LOAD.lock().await;
+    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    // One pong may be left behind an empty buffer. It makes the library flush in the middle of a batch.
+    for bytes in (330_000..390_000).step_by(5_000) {
+        let server = Server::start().await;
+        let stream = server.connect_with_buffer(100_000).await;
+        let mut stream = server.upgrade(stream).await.into_inner();
+        within(stream.write_all(&ping.repeat(12_000)))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await; // until the pongs fill all buffers
+        let (mut talk, mut heard) = server.join().await.split();
+        let heard = tokio::spawn(async move {
+            while let Some(Ok(message)) = heard.next().await {
+                if message.to_text().is_ok_and(|text| text == "still here") {
+                    return;
+                }
+            }
+            panic!("dropped");
+        });
+        let (mut shout, mut own) = server.join().await.split();
+        let own = tokio::spawn(async move { while let Some(Ok(_)) = own.next().await {} });
+        let shouter = tokio::spawn(async move {
+            for length in [60_000, 1_000, 1_000].into_iter().chain([60_000; 600]) {
+                if shout.send(Message::text("x".repeat(length))).await.is_err() {
+                    break;
+                }
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(350)).await; // until space is short
+        let empty = [0x81, 0x80, 0, 0, 0, 0];
+        stream.write_all(&empty).await.unwrap(); // its reading half waits for space from here on
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        within(stream.read_exact(&mut vec![0; bytes]))
+            .await
+            .unwrap();
+        talk.send(Message::text("still here")).await.unwrap();
+        within(heard).await.unwrap();
+        shouter.abort();
+        own.abort();
+    }
+}
+
 /// The longest of `count` round trips.
 async fn round_trips(client: &mut Socket, count: usize) -> Duration {
     let mut longest = Duration::ZERO;
