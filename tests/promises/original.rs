@@ -5,7 +5,7 @@ use crate::server::*;
 use futures_util::{SinkExt, StreamExt};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -177,12 +177,16 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
     let join = client_async_with_config(url, stream, Some(any_size));
     let (mut listener, _) = within(join).await.unwrap();
     is_in(&mut listener).await;
-    let mut sender = server.join().await;
-    let own = "x".repeat(32 << 20);
-    let send = sender.send(Message::text(own));
-    let (sent, heard) = tokio::join!(within(send), hear(&mut listener));
+    // The original may write to the sender first. Then nobody else hears anything until that one reads.
+    let (mut sender, mut echo) = server.join().await.into_inner().into_split();
+    let echo = tokio::spawn(async move { copy(&mut echo, &mut sink()).await });
+    const LENGTH: usize = 32 << 20;
+    let header = [&[0x81, 0xff][..], &LENGTH.to_be_bytes(), &[0; 4]].concat();
+    let frame = [header, vec![b'x'; LENGTH]].concat();
+    let (sent, heard) = tokio::join!(within(sender.write_all(&frame)), hear(&mut listener));
     sent.unwrap();
-    assert_eq!(heard.len(), 32 << 20);
+    assert_eq!(heard.len(), LENGTH);
+    echo.abort();
 }
 
 #[tokio::test]
