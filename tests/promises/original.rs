@@ -178,7 +178,7 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
     let (mut listener, _) = within(join).await.unwrap();
     is_in(&mut listener).await;
     // The original may write to the sender first. Then nobody else hears anything until that one reads.
-    let (mut sender, mut echo) = server.join().await.into_inner().into_split();
+    let (mut echo, mut sender) = server.join().await.into_inner().into_split();
     let echo = tokio::spawn(async move { copy(&mut echo, &mut sink()).await });
     const LENGTH: usize = 32 << 20;
     let header = [&[0x81, 0xff][..], &LENGTH.to_be_bytes(), &[0; 4]].concat();
