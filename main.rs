@@ -28,7 +28,8 @@ type Sender = mpsc::UnboundedSender<Arc<Said>>;
 type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
 
 /// A message on its way, to `EVERYONE` or to one client. It holds its share of `SPACE`, the 16 MiB
-/// for all messages. The share is free again when all clients have got the message, or have left.
+/// for all messages. The share is free again when each client's writer has taken the message, or
+/// has ended.
 struct Said {
     to: u64,
     message: Message,
@@ -86,8 +87,9 @@ fn handle_home() -> impl Reply {
     warp::reply::with_header(page, "x-frame-options", "DENY") // not inside a foreign page
 }
 
-/// A client's stay in the room, in a task of its own: joins, passes what it says to `broadcast`,
-/// and leaves when it closes, breaks a rule, falls silent, or takes no more messages.
+/// A client's stay in the room, in a task of its own: adds the client, passes what it says to
+/// `broadcast`, and removes it when it closes, breaks a rule, falls silent, or takes no more
+/// messages.
 async fn handle_connections(socket: WebSocket, room: Room) {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +108,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
     if code != 1000 {
         room.say(id, Message::close_with(code, reason)).await;
-        // If we closed now, with bytes unread, TCP would reset, and the close frame could be lost.
+        // Bytes that we haven't read would make TCP reset the connection when we close it. Then the
+        // close frame could be lost.
         sleep(FAREWELL).await;
     }
     writer.abort(); // it may be waiting for a socket that takes nothing
@@ -136,7 +139,7 @@ const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
-/// For a pong. The ping may wait behind 16 MiB: at 1.3 Mbit/s that takes 103 s.
+/// For a pong. The ping may wait behind 16 MiB: at 1.5 Mbit/s that takes 90 s.
 const ANSWER: Duration = Duration::from_secs(120);
 const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
 
@@ -160,10 +163,11 @@ impl Room {
 /// The close code (RFC 6455, section 7.4.1) and the reason with which a client leaves.
 struct Goodbye(u16, &'static str);
 
-/// Lets programs join, and our own page. A foreign page gets status 403 (RFC 6454). Somebody can
-/// make a name of theirs point here (DNS rebinding). Then the page's `Origin` and the `Host` are
-/// equal. With `https`, the certificate stops that. With `http` nothing does: there we trust
-/// addresses and `localhost` alone.
+/// Lets programs join (they send no `Origin`), and our own page: its `Origin` names our `Host` (RFC
+/// 6454). A foreign page gets status 403. But an attacker can make a name of his point here (DNS
+/// rebinding). Then the `Origin` of his page names our `Host`, too. With `https`, browsers refuse
+/// that: our certificate isn't for his name. With `http` nothing stops him, so there only addresses
+/// and `localhost` may join.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
@@ -197,7 +201,7 @@ async fn read_message(
     room: &Room,
 ) -> Result<Message, Goodbye> {
     loop {
-        task::coop::consume_budget().await; // pongs without end would keep all others waiting
+        task::coop::consume_budget().await; // a flood of pings would keep all others waiting
         let heard = tokio::select! {
             biased;
             () = client.closed() => return Err(Goodbye(1008, "it took no more messages")),
@@ -239,13 +243,13 @@ async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
     room.say(id, Message::ping("")).await;
     sleep(ANSWER).await;
-    // After a standstill, tokio may run timers before it looks at the sockets.
+    // If the program stood still, a pong may be here, but tokio may see the timer first.
     task::yield_now().await;
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
-/// `patience` with the client does. Then `closed` returns in `read_message`. A write error ends
-/// nothing: the reading half meets it, too.
+/// `patience` does. That drops the queue, so `client.closed()` returns in `read_message`. A write
+/// error ends nothing: the reading half meets it, too.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
     while let Some(first) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
