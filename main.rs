@@ -1,7 +1,8 @@
 //! A chat room over WebSocket: all clients hear what one client says, all in the same order.
 //!
-//! The first half is the Go program, part for part. The second half begins at `MAX_MESSAGE`: what
-//! protects the room, and what Go's libraries do. At first reading, trust its names and skip it.
+//! The first half is the Go program, part for part. The second half begins at `MAX_MESSAGE`: the
+//! parts that protect the room, and what Go's libraries do. At first reading, trust their names and
+//! skip them.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -108,8 +109,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
     if code != 1000 {
         room.say(id, Message::close_with(code, reason)).await;
-        // Bytes that we haven't read would make TCP reset the connection when we close it. Then the
-        // close frame could be lost.
+        // If we closed now, with unread bytes, TCP would reset, and the close frame could be lost.
+        // So it gets time to arrive.
         sleep(FAREWELL).await;
     }
     writer.abort(); // it may be waiting for a socket that takes nothing
@@ -131,12 +132,13 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 }
 
 const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
-const OVERHEAD: usize = 128; // bytes that a message takes in memory, beside its text
-const HEADER: usize = 10; // bytes of a frame's header, at most (RFC 6455, section 5.2)
+const OVERHEAD: usize = 192; // bytes that a message takes in memory, beside its text
+const HEADER: usize = 10; // bytes of a frame's header from us, at most (RFC 6455, section 5.2)
 const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
 const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that makes it this long
 const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes; the library reads until this one is empty
 const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
 /// For a pong. The ping may wait behind 16 MiB: at 1.5 Mbit/s that takes 90 s.
@@ -216,14 +218,14 @@ async fn read_message(
             return Err(Goodbye(1003, "this room takes text only"));
         }
         if let Ok(text) = heard.to_str() {
-            // A copy on purpose: `text` lies in the read buffer, and would keep it in memory.
+            // A copy on purpose: `text` lies in the read buffer, and would keep that in memory.
             return Ok(Message::text(text));
         }
     }
 }
 
-/// warp hides what kind of error it is. Only the words tell. They are from tungstenite 0.29, the
-/// library below warp.
+/// Tells errors apart by their words. Their type belongs to tungstenite 0.29, the library below
+/// warp. That isn't a dependency of ours.
 fn explain(error: warp::Error) -> Goodbye {
     let words = error.to_string();
     if words.contains("too long") {
@@ -243,13 +245,14 @@ async fn silence(id: u64, room: &Room) {
     sleep(SILENCE).await;
     room.say(id, Message::ping("")).await;
     sleep(ANSWER).await;
-    // If the program stood still, a pong may be here, but tokio may see the timer first.
+    // After a standstill, a pong may be here, but tokio sees the timer first. We give way once, so
+    // that it looks at the sockets, too.
     task::yield_now().await;
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
-/// `patience` does. That drops the queue, so `client.closed()` returns in `read_message`. A write
-/// error ends nothing: the reading half meets it, too.
+/// `patience` ends before a batch does. That drops the queue, so `client.closed()` returns in
+/// `read_message`. A write error ends nothing: the reading half meets it, too.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
     while let Some(first) = queue.recv().await {
         task::yield_now().await; // more may come, and one system call for all is cheaper
@@ -280,6 +283,7 @@ async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Rece
 async fn patience() {
     loop {
         sleep(PATIENCE).await;
+        task::yield_now().await; // as in `silence`
         if SPACE.available_permits() < ENOUGH {
             return;
         }
@@ -306,6 +310,7 @@ fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
     };
     socket.set_nodelay(true)?; // small messages go out at once
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_reuseaddr(cfg!(unix))?; // the port can be opened again right after a stop
     socket.bind(address)?;
     let listener = socket.listen(1024)?;
