@@ -138,7 +138,7 @@ const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client
 const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that makes it this long
 const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes; the library reads until this one is empty
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a turn to read ends when it is empty
 const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
 const SILENCE: Duration = Duration::from_secs(30); // before a ping
 /// For a pong. The ping may wait behind 16 MiB: at 1.5 Mbit/s that takes 90 s.
