@@ -255,6 +255,11 @@ async fn a_goodbye_is_answered_at_once() {
     assert!(took < Duration::from_secs(1), "it took {took:?}");
 }
 
+/// The longest ping (0x9) or pong (0xa) that there is (RFC 6455, section 5.5), with a mask of zeros.
+fn longest_control_frame(opcode: u8) -> Vec<u8> {
+    [&[0x80 | opcode, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat()
+}
+
 /// How many bytes a client's port has sent that the server's kernel has not acknowledged.
 #[cfg(target_os = "linux")]
 fn unsent(port: u16) -> usize {
@@ -669,7 +674,7 @@ async fn what_one_client_can_hold_is_half_a_mebibyte() {
     for _ in 0..COUNT {
         let mut stream = join_with_small_buffer(&server).await.into_inner();
         // Pongs that are not read: as many as wait for it, and more.
-        let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+        let ping = longest_control_frame(0x9);
         stream.write_all(&ping.repeat(8_000)).await.unwrap();
         // The most that is kept of a message: pieces up to the limit, and one that is not yet there.
         let piece = |opcode, length: u64| {
@@ -696,10 +701,7 @@ async fn long_texts_behind_small_frames_do_not_make_read_buffers_grow() {
     const COUNT: usize = 50;
     let server = Server::start().await;
     let before = server.memory();
-    let pongs = |count| {
-        let pong = [&[0x8a, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
-        pong.repeat(count)
-    };
+    let pongs = |count| longest_control_frame(0xa).repeat(count);
     let header = [&[0x81, 0xff][..], &65_536_u64.to_be_bytes(), &[0; 4]].concat();
     let long = [header, vec![b'x'; 64 * 1024]].concat();
     let mut clients = Vec::new();
@@ -1058,7 +1060,7 @@ async fn pongs_do_not_pile_up_for_a_client_that_does_not_read_them() {
     let server = Server::start().await;
     let mut stream = join_with_small_buffer(&server).await.into_inner();
     let before = server.memory();
-    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let ping = longest_control_frame(0x9);
     let pings = ping.repeat(500);
     for _ in 0..1000 {
         within(stream.write_all(&pings)).await.unwrap();
@@ -1089,7 +1091,7 @@ async fn client_of(stream: TcpStream) -> Socket {
 async fn who_does_not_read_its_pongs_hears_every_word_when_it_reads_again() {
     let server = Server::start().await;
     let mut client = join_with_small_buffer(&server).await;
-    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let ping = longest_control_frame(0x9);
     let pings = ping.repeat(12_000);
     client.get_mut().write_all(&pings).await.unwrap(); // and doesn't read the pongs
     until_all_is_read(client.get_ref()).await;
@@ -1109,7 +1111,7 @@ async fn who_does_not_read_its_pongs_hears_every_word_when_it_reads_again() {
 async fn who_reads_neither_words_nor_pongs_is_out() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
-    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let ping = longest_control_frame(0x9);
     let mut stuck = Vec::new();
     // Some fill the library's buffer with pongs, some a part of it, some not even the kernel's.
     for count in (1..=20).map(|number| 250 * number) {
@@ -1132,7 +1134,7 @@ async fn who_reads_neither_words_nor_pongs_is_out() {
 #[cfg(target_os = "linux")]
 async fn who_reads_some_pongs_and_then_nothing_cannot_stop_the_room() {
     let _load = LOAD.lock().await;
-    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let ping = longest_control_frame(0x9);
     // One pong may be left behind an empty buffer. It makes the library flush in the middle of a batch.
     for bytes in (330_000..390_000).step_by(5_000) {
         let server = Server::start().await;
