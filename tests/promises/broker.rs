@@ -1,7 +1,7 @@
 //! What README says of more than one machine: its change is made to a copy of the program, and shown on a real Redis.
 
 use crate::readme::{blocks, copy_program};
-use crate::server::*;
+use crate::support::{client::*, server::*, *};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -226,8 +226,8 @@ async fn a_text_arrives_as_it_was_sent() {
     let (mut anna, mut ben) = (one.join().await, other.join().await);
     let long = "ä".repeat(32 * 1024);
     for text in ["", " ", "grüße \u{1F44B}\u{0}\r\n<b>&amp;</b>", &long] {
-        say(&mut anna, text).await;
-        assert!(hear(&mut anna).await == text && hear(&mut ben).await == text);
+        send(&mut anna, text).await;
+        assert!(receive(&mut anna).await == text && receive(&mut ben).await == text);
     }
 }
 
@@ -241,18 +241,18 @@ async fn ctrl_c_ends_one_machine_and_the_other_goes_on() {
     let [mut one, other] = two_machines(&redis).await;
     let (mut anna, mut ben) = (one.join().await, one.join().await);
     let (mut chris, mut dora) = (other.join().await, other.join().await);
-    say(&mut anna, "hello").await;
+    send(&mut anna, "hello").await;
     for client in [&mut anna, &mut ben, &mut chris, &mut dora] {
-        assert_eq!(hear(client).await, "hello");
+        assert_eq!(receive(client).await, "hello");
     }
     one.signal("INT").await;
     for client in [&mut anna, &mut ben] {
-        let goodbye = goodbye(client).await;
+        let goodbye = close_frame(client).await;
         assert_eq!(goodbye, Some((1001, "the server is going away".to_owned())));
     }
-    say(&mut chris, "still here").await;
+    send(&mut chris, "still here").await;
     for client in [&mut chris, &mut dora] {
-        assert_eq!(hear(client).await, "still here");
+        assert_eq!(receive(client).await, "still here");
     }
     drop((anna, ben));
     assert!(one.exit().await.success());
@@ -265,11 +265,11 @@ async fn a_stuck_client_on_one_machine_costs_the_other_nothing() {
     let redis = Redis::start("stuck", "").await;
     let [mut one, mut other] = two_machines(&redis).await;
     let _load = LOAD.lock().await;
-    let _stuck = join_with_small_buffer(&one).await;
+    let _stuck = one.join_with_small_buffer().await;
     let mut beside = one.join().await;
     let (mut talk, mut own) = other.join().await.split();
-    let beside = tokio::spawn(async move { hear_all(&mut beside, COUNT).await });
-    let own = tokio::spawn(async move { hear_all(&mut own, COUNT).await });
+    let beside = tokio::spawn(async move { receive_numbers(&mut beside, COUNT).await });
+    let own = tokio::spawn(async move { receive_numbers(&mut own, COUNT).await });
     let mut ticks = interval(Duration::from_millis(1));
     for count in 0..COUNT {
         ticks.tick().await;
@@ -283,8 +283,8 @@ async fn a_stuck_client_on_one_machine_costs_the_other_nothing() {
         longest < Duration::from_millis(800),
         "a pause of {longest:?}"
     );
-    one.says("took no more messages").await;
-    while let Ok(line) = other.terminal.try_recv() {
+    one.logs("took no more messages").await;
+    while let Ok(line) = other.log.try_recv() {
         assert!(!line.contains("left"), "{line}");
     }
 }
@@ -296,16 +296,16 @@ async fn a_slow_listener_slows_down_who_talks_beside_it_and_misses_nothing() {
     let redis = Redis::start("slow", "").await;
     let [one, _other] = two_machines(&redis).await;
     let _load = LOAD.lock().await;
-    let mut slow = join_with_small_buffer(&one).await;
+    let mut slow = one.join_with_small_buffer().await;
     let (mut talk, mut own) = one.join().await.split();
-    let own = tokio::spawn(async move { hear_all(&mut own, COUNT).await });
+    let own = tokio::spawn(async move { receive_numbers(&mut own, COUNT).await });
     let slow = tokio::spawn(async move {
         let began = Instant::now();
         for count in 0..COUNT {
             if count % 5 == 0 && began.elapsed() < Duration::from_secs(12) {
                 sleep(Duration::from_millis(40)).await;
             }
-            assert_eq!(hear(&mut slow).await, format!("{count:.<4000}"));
+            assert_eq!(receive(&mut slow).await, format!("{count:.<4000}"));
         }
     });
     // Redis keeps less than usual for a machine that is behind: so it shows soon.
@@ -357,16 +357,16 @@ async fn redis_is_killed_and_nothing_is_lost_that_was_echoed() {
     let talkers: Vec<_> = talkers.into_iter().map(tokio::spawn).collect();
     for _ in 0..2 {
         for _ in 0..300 {
-            hear(&mut witness).await;
+            receive(&mut witness).await;
         }
         redis.kill().await;
         for machine in &mut machines {
-            machine.says("no Redis").await;
+            machine.logs("no Redis").await;
         }
         redis.start_again().await;
     }
     for _ in 0..1_000 {
-        hear(&mut witness).await; // the rooms go on
+        receive(&mut witness).await; // the rooms go on
     }
     redis.has(2).await;
     stop.store(true, Ordering::Relaxed);
@@ -391,12 +391,12 @@ async fn a_room_without_redis_waits_for_it() {
     let port = free_port();
     let mut room = machine(port).await;
     let mut client = room.join().await;
-    say(&mut client, "early").await;
-    room.says("no Redis").await;
-    room.says("no Redis").await;
+    send(&mut client, "early").await;
+    room.logs("no Redis").await;
+    room.logs("no Redis").await;
     let mut redis = Redis::start_at(port, "late", "");
     redis.answers().await;
-    assert_eq!(hear(&mut client).await, "early");
+    assert_eq!(receive(&mut client).await, "early");
 }
 
 #[tokio::test]
@@ -410,22 +410,22 @@ async fn a_machine_that_was_cut_off_hears_the_rest_and_says_nothing_twice() {
 
     // Redis takes the text, but its answer gets lost.
     line.state.send(State::Deaf).unwrap();
-    say(&mut ben, "once").await;
-    assert_eq!(hear(&mut anna).await, "once");
+    send(&mut ben, "once").await;
+    assert_eq!(receive(&mut anna).await, "once");
     line.state.send(State::Cut).unwrap();
-    far.says("no Redis").await;
+    far.logs("no Redis").await;
     for number in 0..100 {
-        say(&mut anna, number.to_string()).await;
-        assert_eq!(hear(&mut anna).await, number.to_string());
+        send(&mut anna, number.to_string()).await;
+        assert_eq!(receive(&mut anna).await, number.to_string());
     }
     line.state.send(State::Open).unwrap();
-    assert_eq!(hear(&mut ben).await, "once");
+    assert_eq!(receive(&mut ben).await, "once");
     for number in 0..100 {
-        assert_eq!(hear(&mut ben).await, number.to_string());
+        assert_eq!(receive(&mut ben).await, number.to_string());
     }
-    say(&mut ben, "again").await;
-    assert_eq!(hear(&mut anna).await, "again");
-    assert_eq!(hear(&mut ben).await, "again");
+    send(&mut ben, "again").await;
+    assert_eq!(receive(&mut anna).await, "again");
+    assert_eq!(receive(&mut ben).await, "again");
 }
 
 #[tokio::test]
@@ -439,14 +439,14 @@ async fn redis_may_forget_and_nobody_waits_or_hears_something_twice() {
     let mut machines = two_machines(&redis).await;
     let (mut anna, mut ben) = (machines[0].join().await, machines[1].join().await);
     let mut talk = async |text: &str| {
-        say(&mut anna, text).await;
-        assert_eq!(hear(&mut anna).await, text);
-        assert_eq!(hear(&mut ben).await, text);
+        send(&mut anna, text).await;
+        assert_eq!(receive(&mut anna).await, text);
+        assert_eq!(receive(&mut ben).await, text);
     };
     let mut killed = async |redis: &mut Redis| {
         redis.kill().await;
         for machine in &mut machines {
-            machine.says("no Redis").await;
+            machine.logs("no Redis").await;
         }
         redis.start_again().await;
         redis.has(2).await;

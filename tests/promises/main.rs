@@ -4,7 +4,7 @@ mod broker;
 mod nginx;
 mod original;
 mod page;
-mod proxy;
+
 mod readme;
 mod room;
-mod server;
+mod support;

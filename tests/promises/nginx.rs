@@ -1,7 +1,7 @@
 //! The chat behind nginx, with the lines that README gives for it.
 
 use crate::readme::blocks;
-use crate::server::*;
+use crate::support::{client::*, server::*, *};
 use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::process::Command;
@@ -47,9 +47,9 @@ async fn page_and_talk_go_through_nginx() {
 
     let mut anna = nginx.join().await;
     let mut ben = nginx.join().await;
-    say(&mut anna, "hello").await;
-    assert_eq!(hear(&mut anna).await, "hello");
-    assert_eq!(hear(&mut ben).await, "hello");
+    send(&mut anna, "hello").await;
+    assert_eq!(receive(&mut anna).await, "hello");
+    assert_eq!(receive(&mut ben).await, "hello");
 }
 
 #[tokio::test]

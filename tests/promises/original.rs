@@ -1,7 +1,7 @@
 //! What README says of the original: the Go program is put together from README's own blocks, and shown to do it.
 
 use crate::readme::blocks;
-use crate::server::*;
+use crate::support::{client::*, server::*, *};
 use futures_util::{SinkExt, StreamExt};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,8 +70,8 @@ async fn join(server: &Server) -> Socket {
 }
 
 async fn is_in(socket: &mut Socket) {
-    say(socket, "here").await;
-    assert_eq!(hear(socket).await, "here");
+    send(socket, "here").await;
+    assert_eq!(receive(socket).await, "here");
 }
 
 #[tokio::test]
@@ -79,10 +79,10 @@ async fn is_in(socket: &mut Socket) {
 async fn it_is_a_chat() {
     let server = start().await;
     let (mut anna, mut ben) = (join(&server).await, join(&server).await);
-    assert_eq!(hear(&mut anna).await, "here"); // Ben
-    say(&mut anna, "hello").await;
-    assert_eq!(hear(&mut anna).await, "hello");
-    assert_eq!(hear(&mut ben).await, "hello");
+    assert_eq!(receive(&mut anna).await, "here"); // Ben
+    send(&mut anna, "hello").await;
+    assert_eq!(receive(&mut anna).await, "hello");
+    assert_eq!(receive(&mut ben).await, "hello");
     let request = "GET / HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n";
     assert!(server.http(request).await.contains("<div id=\"chat\""));
 }
@@ -119,7 +119,7 @@ async fn many_who_join_at_once_end_it() {
 async fn one_client_that_stops_reading_stops_the_room() {
     let _load = LOAD.lock().await;
     let server = start().await;
-    let _stuck = join_with_small_buffer(&server).await;
+    let _stuck = server.join_with_small_buffer().await;
     let mut listener = join(&server).await;
     let (mut talk, mut own) = server.join().await.split();
     let own = tokio::spawn(async move { while let Some(Ok(_)) = own.next().await {} });
@@ -131,7 +131,7 @@ async fn one_client_that_stops_reading_stops_the_room() {
             }
         }
     });
-    let all = hear_all(&mut listener, 100_000);
+    let all = receive_numbers(&mut listener, 100_000);
     assert!(timeout(LIMIT, all).await.is_err(), "it heard all");
     let more = timeout(NEVER, listener.next()).await;
     assert!(more.is_err(), "the room goes on: {more:?}");
@@ -144,7 +144,7 @@ async fn one_client_that_stops_reading_stops_the_room() {
 async fn bytes_that_are_not_utf8_disconnect_everybody() {
     let server = start().await;
     let (mut first, mut second) = (join(&server).await, join(&server).await);
-    assert_eq!(hear(&mut first).await, "here"); // the second
+    assert_eq!(receive(&mut first).await, "here"); // the second
     let mut sender = server.join().await.into_inner();
     sender
         .write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28])
@@ -162,7 +162,7 @@ async fn binary_data_is_passed_on_as_text() {
     let server = start().await;
     let (mut listener, mut sender) = (join(&server).await, server.join().await);
     sender.send(Message::binary(&b"x"[..])).await.unwrap();
-    assert_eq!(hear(&mut listener).await, "x");
+    assert_eq!(receive(&mut listener).await, "x");
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
     const LENGTH: usize = 32 << 20;
     let header = [&[0x81, 0xff][..], &LENGTH.to_be_bytes(), &[0; 4]].concat();
     let frame = [header, vec![b'x'; LENGTH]].concat();
-    let (sent, heard) = tokio::join!(within(sender.write_all(&frame)), hear(&mut listener));
+    let (sent, heard) = tokio::join!(within(sender.write_all(&frame)), receive(&mut listener));
     sent.unwrap();
     assert_eq!(heard.len(), LENGTH);
     echo.abort();
@@ -206,8 +206,8 @@ async fn a_foreign_page_may_join() {
 async fn ctrl_c_cuts_everybody_off() {
     let mut server = start().await;
     let mut client = server.join().await;
-    say(&mut client, "hello").await;
-    hear(&mut client).await;
+    send(&mut client, "hello").await;
+    receive(&mut client).await;
     server.signal("INT").await;
     let end = within(client.next()).await;
     assert!(!matches!(end, Some(Ok(_))), "{end:?}"); // no close frame: browsers call that 1006

@@ -1,7 +1,6 @@
 //! What the room promises, each promise seen from outside: the real program, real sockets.
 
-use crate::server::*;
-use futures_util::stream::SplitSink;
+use crate::support::{client::*, server::*, *};
 use futures_util::{SinkExt, StreamExt};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -127,8 +126,8 @@ async fn a_message_arrives_as_it_was_sent() {
         &"ä".repeat(32 * 1024),
     ];
     for text in texts {
-        say(&mut anna, text).await;
-        assert!(hear(&mut anna).await == text && hear(&mut ben).await == text);
+        send(&mut anna, text).await;
+        assert!(receive(&mut anna).await == text && receive(&mut ben).await == text);
     }
     // In pieces (RFC 6455, section 5.4), cut in the middle of a character, a ping in between.
     let (first, second) = "grüße".as_bytes().split_at(3);
@@ -141,7 +140,7 @@ async fn a_message_arrives_as_it_was_sent() {
     anna.send(Message::Frame(piece(second, Data::Continue, true)))
         .await
         .unwrap();
-    assert_eq!(hear(&mut ben).await, "grüße");
+    assert_eq!(receive(&mut ben).await, "grüße");
 }
 
 #[tokio::test]
@@ -153,15 +152,15 @@ async fn small_messages_are_not_held_back() {
     for _ in 0..100 {
         // Anna is talking, so her kernel waits up to 40 ms before it acknowledges what comes (RFC 1122, section
         // 4.2.3.2). Ben's second message is a packet of its own: without TCP_NODELAY it waits for that.
-        say(&mut anna, "hello").await;
-        assert_eq!(hear(&mut anna).await, "hello");
-        assert_eq!(hear(&mut ben).await, "hello");
+        send(&mut anna, "hello").await;
+        assert_eq!(receive(&mut anna).await, "hello");
+        assert_eq!(receive(&mut ben).await, "hello");
         for text in ["one", "two"] {
-            say(&mut ben, text).await;
-            assert_eq!(hear(&mut ben).await, text);
+            send(&mut ben, text).await;
+            assert_eq!(receive(&mut ben).await, text);
         }
-        assert_eq!(hear(&mut anna).await, "one");
-        assert_eq!(hear(&mut anna).await, "two");
+        assert_eq!(receive(&mut anna).await, "one");
+        assert_eq!(receive(&mut anna).await, "two");
     }
     assert!(
         began.elapsed() < Duration::from_secs(2),
@@ -178,8 +177,8 @@ async fn a_client_is_in_the_room_as_soon_as_its_upgrade_is_done() {
     let mut talker = server.join().await;
     for number in 0..100 {
         let mut newcomer = server.join().await;
-        say(&mut talker, format!("welcome {number}")).await;
-        assert_eq!(hear(&mut newcomer).await, format!("welcome {number}"));
+        send(&mut talker, format!("welcome {number}")).await;
+        assert_eq!(receive(&mut newcomer).await, format!("welcome {number}"));
     }
 }
 
@@ -194,8 +193,8 @@ async fn joining_and_leaving_disturbs_nobody_and_leaves_nothing_behind() {
         for _ in 0..100 {
             guests.push(server.join().await);
         }
-        say(&mut talker, format!("wave {wave}")).await;
-        assert_eq!(hear(&mut listener).await, format!("wave {wave}"));
+        send(&mut talker, format!("wave {wave}")).await;
+        assert_eq!(receive(&mut listener).await, format!("wave {wave}"));
         for (number, mut guest) in guests.into_iter().enumerate() {
             match number % 3 {
                 0 => guest.close(None).await.unwrap(),
@@ -209,8 +208,8 @@ async fn joining_and_leaving_disturbs_nobody_and_leaves_nothing_behind() {
             }
         }
     }
-    say(&mut talker, "all gone").await;
-    assert_eq!(hear(&mut listener).await, "all gone");
+    send(&mut talker, "all gone").await;
+    assert_eq!(receive(&mut listener).await, "all gone");
     server.settle(before).await;
 }
 
@@ -233,7 +232,7 @@ async fn what_a_client_said_before_it_left_is_heard() {
         }
         drop(guest); // it has read none of the echoes: its kernel says so with a reset
         server.signal("CONT").await;
-        hear_all(&mut listener, COUNT).await;
+        receive_numbers(&mut listener, COUNT).await;
     }
 }
 
@@ -248,9 +247,9 @@ async fn a_goodbye_is_answered_at_once() {
         reason: "".into(),
     };
     client.close(Some(frame.clone())).await.unwrap();
-    assert_eq!(goodbye(&mut client).await, Some((1000, String::new())));
+    assert_eq!(close_frame(&mut client).await, Some((1000, String::new())));
     assert!(within(client.next()).await.is_none(), "not the end");
-    server.says("client 1 left: it said goodbye").await;
+    server.logs("client 1 left: it said goodbye").await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(1), "it took {took:?}");
 }
@@ -310,11 +309,13 @@ async fn a_shouter_is_slowed_down_and_nobody_is_dropped() {
     }
     let (mut shout, mut own) = server.join().await.split();
     let before = server.memory();
-    let mut tasks = vec![tokio::spawn(async move { hear_all(&mut own, COUNT).await })];
+    let mut tasks = vec![tokio::spawn(async move {
+        receive_numbers(&mut own, COUNT).await
+    })];
     for mut listener in listeners {
-        tasks.push(tokio::spawn(
-            async move { hear_all(&mut listener, COUNT).await },
-        ));
+        tasks.push(tokio::spawn(async move {
+            receive_numbers(&mut listener, COUNT).await
+        }));
     }
     for count in 0..COUNT {
         within(shout.feed(Message::text(format!("{count:.<1500}"))))
@@ -331,24 +332,6 @@ async fn a_shouter_is_slowed_down_and_nobody_is_dropped() {
 
 // A stuck reader
 
-/// Says the numbers from 0 to `count`, each with dots behind it up to `length` bytes, one every `pause`.
-async fn count_aloud(
-    sink: &mut SplitSink<Socket, Message>,
-    count: usize,
-    length: usize,
-    pause: Duration,
-) {
-    let mut ticks = interval(pause.max(Duration::from_micros(1)));
-    for number in 0..count {
-        if !pause.is_zero() {
-            ticks.tick().await;
-        }
-        within(sink.send(Message::text(format!("{number:.<length$}"))))
-            .await
-            .unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn stuck_readers_are_out_and_nobody_waits_for_them() {
     let _load = LOAD.lock().await;
@@ -356,19 +339,19 @@ async fn stuck_readers_are_out_and_nobody_waits_for_them() {
     let mut server = Server::start().await;
     let mut listener = server.join().await;
     let (mut talk, mut own) = server.join().await.split();
-    let own = tokio::spawn(async move { hear_all(&mut own, COUNT).await });
-    let listener = tokio::spawn(async move { hear_all(&mut listener, COUNT).await });
+    let own = tokio::spawn(async move { receive_numbers(&mut own, COUNT).await });
+    let listener = tokio::spawn(async move { receive_numbers(&mut listener, COUNT).await });
     let talk = tokio::spawn(async move {
-        count_aloud(&mut talk, COUNT, 1_000, Duration::from_millis(1)).await;
+        send_numbers(&mut talk, COUNT, 1_000, Duration::from_millis(1)).await;
     });
     let mut stuck = Vec::new();
     let mut quarters = interval(Duration::from_millis(250));
     for _ in 0..20 {
         quarters.tick().await;
-        stuck.push(join_with_small_buffer(&server).await);
+        stuck.push(server.join_with_small_buffer().await);
     }
     for _ in 0..20 {
-        server.says("took no more messages").await;
+        server.logs("took no more messages").await;
     }
     talk.await.unwrap();
     let longest = own.await.unwrap().max(listener.await.unwrap());
@@ -386,18 +369,18 @@ async fn a_shouter_and_stuck_readers_together_stop_the_room_for_less_than_a_seco
         let mut server = Server::start().await;
         let mut stuck = Vec::new();
         for _ in 0..5 {
-            stuck.push(join_with_small_buffer(&server).await);
+            stuck.push(server.join_with_small_buffer().await);
         }
         let mut listener = server.join().await;
         let (mut talk, mut own) = server.join().await.split();
-        let own = tokio::spawn(async move { hear_all(&mut own, count).await });
-        let listener = tokio::spawn(async move { hear_all(&mut listener, count).await });
-        count_aloud(&mut talk, count, length, Duration::ZERO).await;
+        let own = tokio::spawn(async move { receive_numbers(&mut own, count).await });
+        let listener = tokio::spawn(async move { receive_numbers(&mut listener, count).await });
+        send_numbers(&mut talk, count, length, Duration::ZERO).await;
         let longest = own.await.unwrap().max(listener.await.unwrap());
         println!("{length} bytes: a pause of {longest:?}");
         assert!(longest < Duration::from_secs(1), "a pause of {longest:?}");
         for _ in 0..5 {
-            server.says("took no more messages").await;
+            server.logs("took no more messages").await;
         }
     }
 }
@@ -406,18 +389,18 @@ async fn a_shouter_and_stuck_readers_together_stop_the_room_for_less_than_a_seco
 async fn a_client_may_take_its_time_while_there_is_space() {
     const COUNT: usize = 500;
     let server = Server::start().await;
-    let mut slow = join_with_small_buffer(&server).await;
+    let mut slow = server.join_with_small_buffer().await;
     let (mut talk, mut own) = server.join().await.split();
-    let own = tokio::spawn(async move { hear_all(&mut own, COUNT).await });
-    count_aloud(&mut talk, COUNT, 4_000, Duration::ZERO).await;
+    let own = tokio::spawn(async move { receive_numbers(&mut own, COUNT).await });
+    send_numbers(&mut talk, COUNT, 4_000, Duration::ZERO).await;
     own.await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await; // it takes its time
-    hear_all(&mut slow, COUNT).await;
+    receive_numbers(&mut slow, COUNT).await;
 }
 
 /// A client behind a line that carries so many bytes a second towards it.
 async fn join_behind_a_slow_line(server: &Server, bytes: usize) -> WebSocketStream<DuplexStream> {
-    let stream = server.connect_with_buffer(32 * 1024).await;
+    let stream = connect_with_buffer(&server.address, 32 * 1024).await;
     let (mut from_server, mut to_server) = stream.into_split();
     let (client, line) = duplex(4096);
     let (mut from_client, mut to_client) = split(line);
@@ -434,8 +417,11 @@ async fn join_behind_a_slow_line(server: &Server, bytes: usize) -> WebSocketStre
         }
         let _ = to_client.shutdown().await;
     });
-    let upgrade = client_async(format!("ws://{}/ws", server.address), client);
-    within(upgrade).await.expect("the upgrade should be done").0
+    let upgraded = client_async(format!("ws://{}/ws", server.address), client);
+    within(upgraded)
+        .await
+        .expect("the upgrade should be done")
+        .0
 }
 
 /// Shouts the longest messages there are until the server ends, or its task does.
@@ -471,7 +457,7 @@ async fn the_slowest_listener_that_may_stay_stays() {
     println!("it took {rate:.2} Mbit/s, and got a ping after {asked:?}");
     assert!((1.2..1.6).contains(&rate), "it took {rate} Mbit/s");
     assert!(asked > Some(Duration::from_secs(60)), "a ping at {asked:?}");
-    while let Ok(line) = server.terminal.try_recv() {
+    while let Ok(line) = server.log.try_recv() {
         assert!(line.contains("joined"), "{line}");
     }
     shouter.abort();
@@ -494,7 +480,7 @@ async fn a_slow_listener_is_not_dropped_because_the_program_stood_still() {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!listener.is_finished(), "it was dropped");
-    while let Ok(line) = server.terminal.try_recv() {
+    while let Ok(line) = server.log.try_recv() {
         assert!(line.contains("joined"), "{line}");
     }
     listener.abort();
@@ -518,14 +504,14 @@ async fn beside_a_shouter_and_a_slow_listener_nobody_waits_for_a_second() {
     let mut count = 0;
     while began.elapsed() < Duration::from_secs(10) {
         let said = Instant::now();
-        say(&mut talker, "talk").await;
-        while hear(&mut talker).await != "talk" {}
+        send(&mut talker, "talk").await;
+        while receive(&mut talker).await != "talk" {}
         longest = longest.max(said.elapsed());
         count += 1;
     }
     println!("{count} round trips, the longest {longest:?}");
     assert!(longest < Duration::from_secs(1), "{longest:?}");
-    while let Ok(line) = server.terminal.try_recv() {
+    while let Ok(line) = server.log.try_recv() {
         assert!(line.contains("joined"), "{line}");
     }
     shouter.abort();
@@ -536,7 +522,7 @@ async fn beside_a_shouter_and_a_slow_listener_nobody_waits_for_a_second() {
 async fn a_stuck_reader_that_goes_on_sending_is_cut_off() {
     let _load = LOAD.lock().await;
     let server = Server::start().await;
-    let (mut talk, mut heard) = join_with_small_buffer(&server).await.split();
+    let (mut talk, mut heard) = server.join_with_small_buffer().await.split();
     let began = Instant::now();
     let mut count = 0;
     while began.elapsed() < Duration::from_secs(30) {
@@ -552,8 +538,8 @@ async fn a_stuck_reader_that_goes_on_sending_is_cut_off() {
     );
     while let Some(Ok(_)) = within(heard.next()).await {}
     let mut newcomer = server.join().await;
-    say(&mut newcomer, "0").await;
-    assert_eq!(hear_all(&mut newcomer, 1).await.as_secs(), 0);
+    send(&mut newcomer, "0").await;
+    assert_eq!(receive_numbers(&mut newcomer, 1).await.as_secs(), 0);
 }
 
 #[tokio::test]
@@ -564,11 +550,11 @@ async fn a_stuck_reader_that_breaks_a_rule_or_leaves_is_cut_off() {
     let before = server.descriptors();
     let mut stuck = Vec::new();
     for _ in 0..2 {
-        stuck.push(join_with_small_buffer(&server).await.into_inner());
+        stuck.push(server.join_with_small_buffer().await.into_inner());
     }
     for _ in 0..50 {
-        say(&mut talker, "x".repeat(60_000)).await; // more than a socket takes, less than a queue
-        hear(&mut talker).await;
+        send(&mut talker, "x".repeat(60_000)).await; // more than a socket takes, less than a queue
+        receive(&mut talker).await;
     }
     let binary = [0x82, 0x80, 0, 0, 0, 0];
     stuck[0].write_all(&binary).await.unwrap();
@@ -588,7 +574,7 @@ async fn the_whole_room_takes_no_more_memory_than_readme_says() {
     const SHOUTERS: usize = 8;
     let server = Server::start().await;
     let before = server.memory();
-    let _stuck = join_with_small_buffer(&server).await;
+    let _stuck = server.join_with_small_buffer().await;
     let mut tasks = Vec::new();
     for _ in 0..LISTENERS {
         let mut listener = server.join().await.into_inner();
@@ -623,7 +609,7 @@ async fn empty_messages_take_space_too() {
     let _load = LOAD.lock().await;
     const COUNT: usize = 400_000;
     let mut server = Server::start().await;
-    let _stuck = join_with_small_buffer(&server).await;
+    let _stuck = server.join_with_small_buffer().await;
     let (mut talk, mut own) = server.join().await.split();
     let before = server.memory();
     let own = tokio::spawn(async move {
@@ -639,18 +625,18 @@ async fn empty_messages_take_space_too() {
     let grown = server.grown(before);
     println!("peak {grown} KiB");
     assert!(grown < 24 * 1024, "the server's memory grew by {grown} KiB");
-    server.says("client 1 left: it took no more messages").await;
+    server.logs("client 1 left: it took no more messages").await;
 }
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
     let server = Server::start().await;
-    let _slow = join_with_small_buffer(&server).await;
+    let _slow = server.join_with_small_buffer().await;
     let mut talker = server.join().await;
     for _ in 0..400 {
-        say(&mut talker, "x".repeat(4_000)).await; // more than a socket takes: from here on they queue
-        hear(&mut talker).await;
+        send(&mut talker, "x".repeat(4_000)).await; // more than a socket takes: from here on they queue
+        receive(&mut talker).await;
     }
     let before = server.memory();
     let pongs = [0x8a, 0x80, 0, 0, 0, 0].repeat(128 * 1024 / 6); // a whole read buffer
@@ -672,7 +658,7 @@ async fn what_one_client_can_hold_is_half_a_mebibyte() {
     let before = server.memory();
     let mut clients = Vec::new();
     for _ in 0..COUNT {
-        let mut stream = join_with_small_buffer(&server).await.into_inner();
+        let mut stream = server.join_with_small_buffer().await.into_inner();
         // Pongs that are not read: as many as wait for it, and more.
         let ping = longest_control_frame(0x9);
         stream.write_all(&ping.repeat(8_000)).await.unwrap();
@@ -738,7 +724,7 @@ async fn a_sipper_cannot_hold_the_room_down() {
     let _load = LOAD.lock().await;
     const TIME: Duration = Duration::from_secs(8);
     let server = Server::start().await;
-    let mut sipper = join_with_small_buffer(&server).await.into_inner();
+    let mut sipper = server.join_with_small_buffer().await.into_inner();
     let sip = tokio::spawn(async move {
         let mut sip = [0; 2048];
         while let Ok(1..) = sipper.read(&mut sip).await {
@@ -755,7 +741,7 @@ async fn a_sipper_cannot_hold_the_room_down() {
     let (mut count, mut longest, mut last) = (0u64, Duration::ZERO, Instant::now());
     let began = Instant::now();
     while began.elapsed() < TIME {
-        hear(&mut listener).await;
+        receive(&mut listener).await;
         count += 1;
         longest = longest.max(last.elapsed());
         last = Instant::now();
@@ -775,9 +761,9 @@ async fn a_sipper_cannot_hold_the_room_down() {
 /// Nobody got anything: the next that the listener hears is what is said now.
 async fn assert_nothing_was_passed_on(server: &Server, listener: &mut Socket) {
     let mut talker = server.join().await;
-    say(&mut talker, "next").await;
+    send(&mut talker, "next").await;
     assert!(
-        hear(listener).await == "next",
+        receive(listener).await == "next",
         "something was passed on that shouldn't have been"
     );
 }
@@ -786,33 +772,19 @@ fn too_long() -> Option<(u16, String)> {
     Some((1009, "the message was too long".to_owned()))
 }
 
-/// A close frame as it stands on the wire.
-fn close_frame(code: u16, reason: &str) -> Vec<u8> {
-    let length = 2 + reason.len() as u8;
-    [&[0x88, length], &code.to_be_bytes()[..], reason.as_bytes()].concat()
-}
-
-/// All that still comes until the server closes, which it does soon.
-async fn the_rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut rest = Vec::new();
-    let end = timeout(FAREWELL, stream.read_to_end(&mut rest)).await;
-    end.expect("an end in time").expect("an end, and no reset");
-    rest
-}
-
 #[tokio::test]
 async fn a_message_over_the_limit_gets_its_sender_1009() {
     let server = Server::start().await;
     let mut listener = server.join().await;
     let mut sender = server.join().await;
     let longest = "x".repeat(64 * 1024);
-    say(&mut sender, longest.clone()).await;
-    assert!(hear(&mut listener).await == longest);
-    assert!(hear(&mut sender).await == longest);
+    send(&mut sender, longest.clone()).await;
+    assert!(receive(&mut listener).await == longest);
+    assert!(receive(&mut sender).await == longest);
     for length in [64 * 1024 + 1, 128 * 1024] {
         let mut sender = server.join().await;
-        say(&mut sender, "x".repeat(length)).await;
-        assert_eq!(goodbye(&mut sender).await, too_long());
+        send(&mut sender, "x".repeat(length)).await;
+        assert_eq!(close_frame(&mut sender).await, too_long());
     }
     // In pieces that are each within the limit.
     let mut sender = server.join().await;
@@ -824,14 +796,14 @@ async fn a_message_over_the_limit_gets_its_sender_1009() {
         let frame = Frame::message("x".repeat(30_000), OpCode::Data(opcode), last);
         sender.send(Message::Frame(frame)).await.unwrap();
     }
-    assert_eq!(goodbye(&mut sender).await, too_long());
+    assert_eq!(close_frame(&mut sender).await, too_long());
     assert_nothing_was_passed_on(&server, &mut listener).await;
 }
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_at_its_header() {
     let mut server = Server::start().await;
-    let close = close_frame(1009, "the message was too long");
+    let close = frames::server_close(1009, "the message was too long");
     let mut streams = Vec::new();
     for length in [64 * 1024 + 1, 128 * 1024, 1 << 40, u64::MAX >> 1] {
         let mut stream = server.join().await.into_inner();
@@ -848,8 +820,8 @@ async fn a_message_over_the_limit_is_refused_at_its_header() {
     stream.write_all(&second).await.unwrap();
     streams.push(stream);
     for (number, stream) in streams.iter_mut().enumerate() {
-        assert_eq!(the_rest(stream).await, close, "number {number}");
-        server.says("left: the message was too long").await;
+        assert_eq!(rest(stream).await, close, "number {number}");
+        server.logs("left: the message was too long").await;
     }
 }
 
@@ -861,7 +833,7 @@ async fn a_long_upload_hears_why_it_is_refused() {
         let (mut sink, mut stream) = server.join().await.split();
         let upload = Message::text("x".repeat(length));
         let upload = tokio::spawn(async move { sink.send(upload).await });
-        assert_eq!(goodbye(&mut stream).await, too_long(), "{length} bytes");
+        assert_eq!(close_frame(&mut stream).await, too_long(), "{length} bytes");
         upload.abort();
     }
 }
@@ -935,7 +907,7 @@ async fn long_frames_that_are_only_announced_cost_nothing() {
     round_trips(&mut talker, 1).await; // all has been read
     let each = server.grown(before) / clients.len();
     assert!(each < 96, "{each} KiB for each client");
-    while let Ok(line) = server.terminal.try_recv() {
+    while let Ok(line) = server.log.try_recv() {
         assert!(line.contains("joined"), "{line}");
     }
 }
@@ -949,7 +921,7 @@ async fn a_binary_message_gets_its_sender_1003() {
         .await
         .unwrap();
     let text_only = (1003, "this room takes text only".to_owned());
-    assert_eq!(goodbye(&mut sender).await, Some(text_only));
+    assert_eq!(close_frame(&mut sender).await, Some(text_only));
     assert_nothing_was_passed_on(&server, &mut listener).await;
 }
 
@@ -1009,9 +981,9 @@ async fn a_bad_frame_closes_the_connection_and_is_not_passed_on() {
         clients.push((what, stream, why));
     }
     for (what, mut stream, (code, reason)) in clients {
-        let heard = the_rest(&mut stream).await;
-        assert_eq!(heard, close_frame(code, reason), "{what}");
-        let line = server.says("left").await;
+        let heard = rest(&mut stream).await;
+        assert_eq!(heard, frames::server_close(code, reason), "{what}");
+        let line = server.logs("left").await;
         assert!(line.contains(reason), "{what}: {line}");
     }
     assert_nothing_was_passed_on(&server, &mut listener).await;
@@ -1021,18 +993,18 @@ async fn a_bad_frame_closes_the_connection_and_is_not_passed_on() {
 async fn a_goodbye_comes_behind_all_that_was_said_before() {
     let server = Server::start().await;
     let mut talker = server.join().await;
-    let mut client = join_with_small_buffer(&server).await;
+    let mut client = server.join_with_small_buffer().await;
     for _ in 0..50 {
-        say(&mut talker, "x".repeat(60_000)).await; // more than a socket takes, less than a queue
-        hear(&mut talker).await;
+        send(&mut talker, "x".repeat(60_000)).await; // more than a socket takes, less than a queue
+        receive(&mut talker).await;
     }
     client.send(Message::binary(&b"x"[..])).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await; // it has 2 s, not none
     for number in 0..50 {
-        let heard = hear(&mut client).await;
+        let heard = receive(&mut client).await;
         assert_eq!(heard.len(), 60_000, "number {number}");
     }
-    assert_eq!(goodbye(&mut client).await.expect("a code").0, 1003);
+    assert_eq!(close_frame(&mut client).await.expect("a code").0, 1003);
 }
 
 #[tokio::test]
@@ -1048,7 +1020,7 @@ async fn after_a_violation_nothing_more_is_read() {
             sent += pongs.len();
         }
     };
-    let end = timeout(FAREWELL, flood).await;
+    let end = timeout(CLOSE_LIMIT, flood).await;
     end.expect("an end in time");
     assert!(sent < 32 << 20, "{sent} bytes"); // two kernels take some
 }
@@ -1058,7 +1030,7 @@ async fn after_a_violation_nothing_more_is_read() {
 async fn pongs_do_not_pile_up_for_a_client_that_does_not_read_them() {
     let _load = LOAD.lock().await;
     let server = Server::start().await;
-    let mut stream = join_with_small_buffer(&server).await.into_inner();
+    let mut stream = server.join_with_small_buffer().await.into_inner();
     let before = server.memory();
     let ping = longest_control_frame(0x9);
     let pings = ping.repeat(500);
@@ -1090,7 +1062,7 @@ async fn client_of(stream: TcpStream) -> Socket {
 #[cfg(target_os = "linux")]
 async fn who_does_not_read_its_pongs_hears_every_word_when_it_reads_again() {
     let server = Server::start().await;
-    let mut client = join_with_small_buffer(&server).await;
+    let mut client = server.join_with_small_buffer().await;
     let ping = longest_control_frame(0x9);
     let pings = ping.repeat(12_000);
     client.get_mut().write_all(&pings).await.unwrap(); // and doesn't read the pongs
@@ -1098,11 +1070,11 @@ async fn who_does_not_read_its_pongs_hears_every_word_when_it_reads_again() {
     let mut talker = server.join().await;
     let words = ["a".repeat(60_000), "b".to_owned(), "z".to_owned()];
     for word in &words {
-        say(&mut talker, word.clone()).await;
-        assert!(hear(&mut talker).await == *word);
+        send(&mut talker, word.clone()).await;
+        assert!(receive(&mut talker).await == *word);
     }
     for word in &words {
-        assert!(hear(&mut client).await == *word);
+        assert!(receive(&mut client).await == *word);
     }
 }
 
@@ -1115,17 +1087,17 @@ async fn who_reads_neither_words_nor_pongs_is_out() {
     let mut stuck = Vec::new();
     // Some fill the library's buffer with pongs, some a part of it, some not even the kernel's.
     for count in (1..=20).map(|number| 250 * number) {
-        let mut stream = join_with_small_buffer(&server).await.into_inner();
+        let mut stream = server.join_with_small_buffer().await.into_inner();
         stream.write_all(&ping.repeat(count)).await.unwrap();
         until_all_is_read(&stream).await;
         stuck.push(stream);
     }
     const COUNT: usize = 5_000; // of 4,000 bytes: more than there is space for
     let (mut talk, mut own) = server.join().await.split();
-    let own = tokio::spawn(async move { hear_all(&mut own, COUNT).await });
-    count_aloud(&mut talk, COUNT, 4_000, Duration::ZERO).await;
+    let own = tokio::spawn(async move { receive_numbers(&mut own, COUNT).await });
+    send_numbers(&mut talk, COUNT, 4_000, Duration::ZERO).await;
     for _ in 0..20 {
-        server.says("took no more messages").await;
+        server.logs("took no more messages").await;
     }
     own.await.unwrap();
 }
@@ -1138,8 +1110,8 @@ async fn who_reads_some_pongs_and_then_nothing_cannot_stop_the_room() {
     // One pong may be left behind an empty buffer. It makes the library flush in the middle of a batch.
     for buffer in (41_000..47_000).step_by(500) {
         let server = Server::start().await;
-        let stream = server.connect_with_buffer(buffer).await;
-        let mut stream = server.upgrade(stream).await.into_inner();
+        let stream = connect_with_buffer(&server.address, buffer).await;
+        let mut stream = upgrade(&server.address, stream).await.into_inner();
         within(stream.write_all(&ping.repeat(12_000)))
             .await
             .unwrap();
@@ -1179,18 +1151,6 @@ async fn who_reads_some_pongs_and_then_nothing_cannot_stop_the_room() {
     }
 }
 
-/// The longest of `count` round trips.
-async fn round_trips(client: &mut Socket, count: usize) -> Duration {
-    let mut longest = Duration::ZERO;
-    for number in 0..count {
-        let began = Instant::now();
-        say(client, number.to_string()).await;
-        assert_eq!(hear(client).await, number.to_string());
-        longest = longest.max(began.elapsed());
-    }
-    longest
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_flood_of_small_frames_keeps_nobody_waiting() {
     let _load = LOAD.lock().await;
@@ -1207,7 +1167,7 @@ async fn a_flood_of_small_frames_keeps_nobody_waiting() {
         let mut talker = server.join().await;
         let mut floods = Vec::new();
         for _ in 0..4 {
-            let mut stream = join_with_small_buffer(&server).await.into_inner();
+            let mut stream = server.join_with_small_buffer().await.into_inner();
             stream.write_all(&first).await.unwrap();
             floods.push(tokio::spawn(async move {
                 let frames = frame.repeat(20_000);
@@ -1247,11 +1207,11 @@ async fn a_good_message_right_before_a_violation_is_heard_by_all() {
         talkers.push(tokio::spawn(async move {
             let own = format!("talk of {number}");
             for _ in 0..8 {
-                say(&mut talker, &*own).await;
+                send(&mut talker, &*own).await;
             }
             loop {
-                while hear(&mut talker).await != own {}
-                say(&mut talker, &*own).await;
+                while receive(&mut talker).await != own {}
+                send(&mut talker, &*own).await;
             }
         }));
     }
@@ -1278,8 +1238,8 @@ async fn a_good_message_right_before_a_violation_is_heard_by_all() {
                     other => panic!("{what}, round {round}: {other:?} came first"),
                 }
             }
-            assert_eq!(goodbye(&mut sender).await.expect("a code").0, code);
-            while hear(&mut listener).await != "ok" {}
+            assert_eq!(close_frame(&mut sender).await.expect("a code").0, code);
+            while receive(&mut listener).await != "ok" {}
         }
     }
     talkers.iter().for_each(|talker| talker.abort());
@@ -1379,7 +1339,7 @@ async fn a_refused_page_is_told_on_the_terminal() {
         let answer = server.http(&request).await;
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
         let line = format!("refused a page: Origin {told}, Host evil.example:8080");
-        assert_eq!(server.says("refused").await, line);
+        assert_eq!(server.logs("refused").await, line);
     }
 }
 
@@ -1398,7 +1358,7 @@ async fn the_silent_are_dropped_and_those_who_answer_pings_stay() {
         let asked = began.elapsed();
         let mut close = vec![silent.read_u8().await.unwrap()];
         let dropped = began.elapsed();
-        close.extend(the_rest(&mut silent).await);
+        close.extend(rest(&mut silent).await);
         (ping, asked.as_secs(), close, dropped.as_secs())
     });
     let mut pings = Vec::new();
@@ -1419,11 +1379,14 @@ async fn the_silent_are_dropped_and_those_who_answer_pings_stay() {
     let (ping, asked, close, dropped) = silence.await.unwrap();
     assert_eq!(ping, [0x89, 0]);
     assert!((29..=32).contains(&asked), "a ping after {asked} seconds");
-    assert_eq!(close, close_frame(1008, "it was silent for too long"));
+    assert_eq!(
+        close,
+        frames::server_close(1008, "it was silent for too long")
+    );
     assert!((149..=153).contains(&dropped), "{dropped} seconds");
-    server.says("left: it was silent for too long").await;
-    say(&mut quiet, "still here").await;
-    assert_eq!(hear(&mut quiet).await, "still here");
+    server.logs("left: it was silent for too long").await;
+    send(&mut quiet, "still here").await;
+    assert_eq!(receive(&mut quiet).await, "still here");
 }
 
 #[tokio::test]
@@ -1438,9 +1401,9 @@ async fn nobody_is_dropped_because_the_program_stood_still() {
     }
     let mut early = Server::start().await;
     let (mut anna, mut ben) = (early.join().await, early.join().await);
-    early.says("2 connected").await;
+    early.logs("2 connected").await;
     early.signal("STOP").await; // before a ping
-    say(&mut ben, "said while it stood still").await;
+    send(&mut ben, "said while it stood still").await;
 
     for client in &mut clients {
         let mut ping = [0; 2];
@@ -1457,18 +1420,18 @@ async fn nobody_is_dropped_because_the_program_stood_still() {
     early.signal("CONT").await;
 
     for client in [&mut anna, &mut ben] {
-        assert_eq!(hear(client).await, "said while it stood still");
+        assert_eq!(receive(client).await, "said while it stood still");
     }
     round_trips(&mut anna, 100).await;
-    assert!(early.terminal.try_recv().is_err(), "somebody left");
+    assert!(early.log.try_recv().is_err(), "somebody left");
     let mut talker = server.join().await;
-    say(&mut talker, "hi").await;
+    send(&mut talker, "hi").await;
     for client in &mut clients {
         let mut heard = [0; 4];
         within(client.read_exact(&mut heard)).await.unwrap();
         assert_eq!(heard, [0x81, 2, b'h', b'i']);
     }
-    while let Ok(line) = server.terminal.try_recv() {
+    while let Ok(line) = server.log.try_recv() {
         assert!(line.contains("joined"), "{line}");
     }
 }
@@ -1482,11 +1445,11 @@ async fn at_the_end_everyone_gets_what_was_accepted_and_then_1001() {
     let mut server = Server::start().await;
     let mut clients = Vec::new();
     for _ in 0..4 {
-        clients.push(join_with_small_buffer(&server).await);
+        clients.push(server.join_with_small_buffer().await);
     }
     let (mut talk, mut own) = server.join().await.split();
     let talk = tokio::spawn(async move {
-        count_aloud(&mut talk, COUNT, 4_000, Duration::ZERO).await;
+        send_numbers(&mut talk, COUNT, 4_000, Duration::ZERO).await;
         talk.send(Message::Ping("was all that accepted?".into()))
             .await
             .unwrap();
@@ -1539,10 +1502,10 @@ async fn a_shouter_gets_its_goodbye_too() {
         tokio::spawn(
             async move { while shout.send(Message::text("x".repeat(2000))).await.is_ok() {} },
         );
-    hear(&mut listener).await;
-    let listener = tokio::spawn(async move { goodbye(&mut listener).await });
+    receive(&mut listener).await;
+    let listener = tokio::spawn(async move { close_frame(&mut listener).await });
     server.signal("INT").await;
-    assert_eq!(goodbye(&mut own).await.expect("a code").0, 1001);
+    assert_eq!(close_frame(&mut own).await.expect("a code").0, 1001);
     assert_eq!(listener.await.unwrap().expect("a code").0, 1001);
     assert_eq!(server.exit().await.code(), Some(0));
     shouter.await.unwrap();
@@ -1560,7 +1523,7 @@ async fn who_comes_in_while_the_room_ends_gets_its_goodbye_too() {
     late.write_all(begin.as_bytes()).await.unwrap();
     server.join().await; // by now the beginning has been read
     server.signal("INT").await;
-    let close = close_frame(1001, "the server is going away");
+    let close = frames::server_close(1001, "the server is going away");
     let mut heard = vec![0; close.len()];
     within(never_answers.read_exact(&mut heard)).await.unwrap();
     assert_eq!(heard, close);
@@ -1572,7 +1535,7 @@ async fn who_comes_in_while_the_room_ends_gets_its_goodbye_too() {
         heard.push(within(late.read_u8()).await.unwrap());
     }
     assert!(heard.starts_with(b"HTTP/1.1 101 "));
-    assert_eq!(the_rest(&mut late).await, close);
+    assert_eq!(rest(&mut late).await, close);
     assert_eq!(server.exit().await.code(), Some(0));
 }
 
@@ -1591,7 +1554,11 @@ async fn nobody_can_keep_the_room_from_ending() {
     let began = Instant::now();
     server.signal("INT").await;
     assert_eq!(server.exit().await.code(), Some(0));
-    assert!(began.elapsed() < FAREWELL, "it took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < CLOSE_LIMIT,
+        "it took {:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -1681,7 +1648,7 @@ async fn the_terminal_tells_who_joins_and_leaves_and_why() {
     let dora = server.join().await.into_inner();
     for number in 1..=4 {
         let line = format!("client {number} joined, {number} connected");
-        assert_eq!(server.says("joined").await, line);
+        assert_eq!(server.logs("joined").await, line);
     }
     let frame = CloseFrame {
         code: 1000.into(),
@@ -1689,17 +1656,17 @@ async fn the_terminal_tells_who_joins_and_leaves_and_why() {
     };
     anna.close(Some(frame)).await.unwrap();
     let line = "client 1 left: it said goodbye, 3 connected";
-    assert_eq!(server.says("left").await, line);
+    assert_eq!(server.logs("left").await, line);
     ben.send(Message::binary(&b"x"[..])).await.unwrap();
     let line = "client 2 left: this room takes text only, 2 connected";
-    assert_eq!(server.says("left").await, line);
+    assert_eq!(server.logs("left").await, line);
     carl.set_zero_linger().unwrap();
     drop(carl); // with a reset
     let line = "client 3 left: it has gone, 1 connected";
-    assert_eq!(server.says("left").await, line);
+    assert_eq!(server.logs("left").await, line);
     drop(dora); // without
     let line = "client 4 left: it has gone, 0 connected";
-    assert_eq!(server.says("left").await, line);
+    assert_eq!(server.logs("left").await, line);
 }
 
 #[tokio::test]
@@ -1709,8 +1676,8 @@ async fn the_room_goes_on_when_the_terminal_is_gone() {
     let server = Server::of(child).await;
     for _ in 0..3 {
         let mut client = server.join().await;
-        say(&mut client, "is anybody there?").await;
-        assert_eq!(hear(&mut client).await, "is anybody there?");
+        send(&mut client, "is anybody there?").await;
+        assert_eq!(receive(&mut client).await, "is anybody there?");
         client.close(None).await.unwrap();
     }
 }
@@ -1728,10 +1695,10 @@ async fn a_goodbye_in_the_midst_of_talk_is_told_as_a_goodbye() {
     });
     for _ in 0..100 {
         let mut guest = server.join().await;
-        hear(&mut guest).await;
+        receive(&mut guest).await;
         guest.close(None).await.unwrap();
         drop(guest); // what it has not read makes that a reset
-        let line = server.says("left").await;
+        let line = server.logs("left").await;
         assert!(line.contains("it said goodbye"), "{line}");
     }
     talk.abort();
@@ -1761,7 +1728,7 @@ async fn when_descriptors_have_run_out_newcomers_wait_until_some_have_left() {
     let mut waiting = Vec::new();
     for (number, stream) in streams.into_iter().enumerate() {
         match number {
-            0..50 => inside.push(server.upgrade(stream).await),
+            0..50 => inside.push(upgrade(&server.address, stream).await),
             _ => waiting.push(stream),
         }
     }
@@ -1769,6 +1736,6 @@ async fn when_descriptors_have_run_out_newcomers_wait_until_some_have_left() {
     drop(waiting);
     drop(inside.split_off(1));
     let mut newcomer = server.join().await;
-    say(&mut newcomer, "in at last").await;
-    assert_eq!(hear(&mut inside[0]).await, "in at last");
+    send(&mut newcomer, "in at last").await;
+    assert_eq!(receive(&mut inside[0]).await, "in at last");
 }
