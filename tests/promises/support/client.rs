@@ -1,20 +1,18 @@
 //! Clients that talk to a server over real sockets.
 
 use super::{CLOSE_LIMIT, within};
-use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, Stream, StreamExt};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 pub type Socket = WebSocketStream<TcpStream>;
-pub type Sink = SplitSink<Socket, Message>;
 
 /// What a client receives: a `Socket`, or its reading half.
 pub trait Receive: Stream<Item = Result<Message, Error>> + Unpin + Send {}
@@ -101,9 +99,50 @@ pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     rest
 }
 
+/// Waits until the server's kernel has acknowledged all that a client has sent.
+pub async fn until_acknowledged(stream: &TcpStream) {
+    let port = stream.local_addr().unwrap().port();
+    within(async {
+        while kernel_queues(1, port).0 > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// Waits until the program has read all that a client has sent.
+pub async fn until_all_is_read(stream: &TcpStream) {
+    let port = stream.local_addr().unwrap().port();
+    within(async {
+        while kernel_queues(1, port).0 + kernel_queues(2, port).1 > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// What waits to be sent and to be read in the connection with `port` in this column (proc_net_tcp(5)).
+fn kernel_queues(column: usize, port: u16) -> (usize, usize) {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let end = format!(":{port:04X}");
+    let mut lines = table.lines().map(|line| line.split_whitespace());
+    let line = lines.find(|line| line.clone().nth(column).unwrap().ends_with(&end));
+    let (sent, read) = line.unwrap().nth(4).unwrap().split_once(':').unwrap();
+    let number = |digits| usize::from_str_radix(digits, 16).unwrap();
+    (number(sent), number(read))
+}
+
 /// Reads, in a task of its own, whatever comes.
 pub fn drain(mut stream: impl Receive + 'static) -> JoinHandle<()> {
     tokio::spawn(async move { while let Some(Ok(_)) = stream.next().await {} })
+}
+
+/// Sends messages of `length` bytes as fast as it can, and reads what comes, in tasks of their own.
+pub fn shout(client: Socket, length: usize) {
+    let (mut sink, stream) = client.split();
+    drain(stream);
+    let message = Message::text("x".repeat(length));
+    tokio::spawn(async move { while sink.send(message.clone()).await.is_ok() {} });
 }
 
 /// Receives the numbers from 0 on, each once and in order; returns the longest time between two.

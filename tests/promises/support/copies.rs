@@ -5,23 +5,23 @@ use std::process::{Command, Output};
 use std::sync::Mutex;
 
 /// The program's files, in a folder of its own.
-pub struct Copy(pub PathBuf);
+pub struct Variant(pub PathBuf);
 
-impl Copy {
-    pub fn new(name: &str) -> Copy {
+impl Variant {
+    pub fn new(name: &str) -> Variant {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
         for file in ["Cargo.toml", "Cargo.lock", "main.rs", "index.html"] {
             std::fs::copy(root.join(file), folder.join(file)).unwrap();
         }
-        Copy(folder)
+        Variant(folder)
     }
 
     /// With other values of constants in main.rs, such as a time that a test needn't wait for.
-    pub fn with_constants(name: &str, values: &[(&str, &str)]) -> Copy {
-        let copy = Copy::new(name);
-        let mut program = copy.program();
+    pub fn with_constants(name: &str, values: &[(&str, &str)]) -> Variant {
+        let variant = Variant::new(name);
+        let mut program = variant.program();
         for (constant, value) in values {
             let found = program.find(&format!("const {constant}: "));
             let start = found.unwrap_or_else(|| panic!("no constant {constant}"));
@@ -29,8 +29,8 @@ impl Copy {
             let end = start + program[start..].find(';').unwrap();
             program.replace_range(start..end, value);
         }
-        copy.write(&program);
-        copy
+        variant.write(&program);
+        variant
     }
 
     pub fn program(&self) -> String {

@@ -6,6 +6,11 @@ pub mod frames;
 pub mod relay;
 pub mod server;
 
+pub use client::*;
+pub use copies::Variant;
+pub use relay::{Action, Flow, Relay};
+pub use server::*;
+
 use std::time::Duration;
 use tokio::sync::Mutex;
 
