@@ -66,7 +66,7 @@ async fn only_our_own_page_and_programs_may_join() {
         ("localhost.evil", "http://localhost.evil".into(), 403),
         ("127.0.0.1.evil", "http://127.0.0.1.evil".into(), 403),
         ("evil.localhost", "http://evil.localhost".into(), 403),
-        ("[evil]", "http://[evil]".into(), 400),
+        ("[evil]", "http://[evil]".into(), 403),
         ("1.2.3", "http://1.2.3".into(), 403),
         ("2001:db8::7", "http://2001:db8::7".into(), 400), // brackets are a must
     ] {
