@@ -37,17 +37,17 @@ async fn silent_clients_are_dropped_and_those_that_answer_pings_stay() {
     let mut quiet = server.join().await;
     let began = Instant::now();
     let silent = tokio::spawn(async move {
-        let received = rest_within(&mut silent, 2 * READ_TIMEOUT).await;
+        let received = rest_within(&mut silent, READ_TIMEOUT * 3 / 2).await;
         (received, began.elapsed())
     });
     let mut pings = 0;
-    while began.elapsed() < 2 * READ_TIMEOUT {
+    while began.elapsed() < READ_TIMEOUT * 3 / 2 {
         if let Ok(message) = timeout(Duration::from_millis(100), quiet.next()).await {
             assert!(message.unwrap().unwrap().is_ping()); // the library answers it with a pong
             pings += 1;
         }
     }
-    assert!((6..=8).contains(&pings), "{pings} pings in 8 s");
+    assert!((6..=9).contains(&pings), "{pings} pings in 9 s");
     let (received, dropped) = silent.await.unwrap();
     let close = frames::server_close(1008, "this client did not answer pings");
     assert!(received.ends_with(&close), "{received:?}");
