@@ -1,11 +1,13 @@
 //! The Go program in Rust and nothing more: the same parts in the same order as in go/main.go. What
 //! this one leaves out, the real program (main.rs) has.
 
-use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
@@ -79,6 +81,8 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 /// Writes one client's queue to its socket, in its own task, so that `handle_messages` never waits.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
     while let Some(message) = queue.recv().await {
-        let _ = sink.send(message).await;
+        if sink.send(message).await.is_err() {
+            return;
+        }
     }
 }
