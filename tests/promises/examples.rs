@@ -2,15 +2,30 @@
 
 use crate::server::*;
 use futures_util::{SinkExt, StreamExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
 use tokio_tungstenite::tungstenite::Message;
 
-/// `cargo test` builds the examples, too. `cargo test --test promises` needs `cargo build --examples` before it.
+/// Builds the example first: `cargo test` does that only if it isn't told which tests to run.
 async fn start_bare() -> Server {
-    let programs = Path::new(env!("CARGO_BIN_EXE_chat")).parent().unwrap();
-    let bare = programs.join("examples").join("bare");
-    let bare = bare.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(bare.exists(), "build it first: cargo build --examples");
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = || async {
+        let programs = Path::new(env!("CARGO_BIN_EXE_chat")).parent().unwrap();
+        let status = Command::new(env!("CARGO"))
+            .args("build --quiet --locked --example bare".split(' '))
+            .args(cfg!(not(debug_assertions)).then_some("--release"))
+            .arg("--target-dir")
+            .arg(programs.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .await
+            .unwrap();
+        assert!(status.success());
+        let bare = programs.join("examples").join("bare");
+        bare.with_extension(std::env::consts::EXE_EXTENSION)
+    };
+    let bare = BUILT.get_or_init(build).await;
     Server::start_by(&mut program(bare, &["127.0.0.1:0"])).await
 }
 
