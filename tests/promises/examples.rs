@@ -1,11 +1,10 @@
-//! What the examples promise.
+//! What examples/bare.rs promises.
 
-use crate::server::*;
-use futures_util::{SinkExt, StreamExt};
+use crate::support::*;
+use futures_util::StreamExt;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
-use tokio_tungstenite::tungstenite::Message;
 
 /// Builds the example first: `cargo test` does that only if it isn't told which tests to run.
 async fn start_bare() -> Server {
@@ -18,36 +17,23 @@ async fn start_bare() -> Server {
             .arg("--target-dir")
             .arg(programs.parent().unwrap())
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .await
-            .unwrap();
-        assert!(status.success());
-        let bare = programs.join("examples").join("bare");
-        bare.with_extension(std::env::consts::EXE_EXTENSION)
+            .status();
+        assert!(status.await.unwrap().success());
+        programs.join("examples/bare")
     };
     let bare = BUILT.get_or_init(build).await;
     Server::start_by(&mut program(bare, &["127.0.0.1:0"])).await
 }
 
-async fn send(socket: &mut Socket, text: &str) {
-    within(socket.send(Message::text(text))).await.unwrap();
-}
-
-async fn receive(socket: &mut Socket) -> String {
-    let message = within(socket.next()).await.expect("still connected");
-    message.unwrap().into_text().unwrap().to_string()
-}
-
 #[tokio::test]
-async fn bare_serves_the_page() {
+async fn the_page_is_served() {
     let server = start_bare().await;
-    let request = "GET / HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n";
-    let answer = server.http(request).await;
+    let answer = server.get("/").await;
     assert!(answer.ends_with(include_str!("../../index.html")));
 }
 
 #[tokio::test]
-async fn bare_sends_all_messages_to_all_clients_in_one_order() {
+async fn all_clients_receive_all_messages_in_one_order() {
     let server = start_bare().await;
     let mut anna = server.join().await;
     send(&mut anna, "anna is in").await;
@@ -59,8 +45,8 @@ async fn bare_sends_all_messages_to_all_clients_in_one_order() {
     }
 
     for number in 0..50 {
-        send(&mut anna, &format!("anna {number}")).await;
-        send(&mut ben, &format!("ben {number}")).await;
+        send(&mut anna, format!("anna {number}")).await;
+        send(&mut ben, format!("ben {number}")).await;
     }
     let mut order = Vec::new();
     for _ in 0..100 {
@@ -69,14 +55,14 @@ async fn bare_sends_all_messages_to_all_clients_in_one_order() {
         order.push(text);
     }
     for name in ["anna", "ben"] {
-        let own = order.iter().filter(|text| text.starts_with(name));
-        let sent = (0..50).map(|number| format!("{name} {number}"));
-        assert!(own.eq(sent.collect::<Vec<_>>().iter()), "{order:?}");
+        let sent: Vec<_> = (0..50).map(|number| format!("{name} {number}")).collect();
+        let received = order.iter().filter(|text| text.starts_with(name));
+        assert!(received.eq(&sent), "{order:?}");
     }
 }
 
 #[tokio::test]
-async fn bare_goes_on_when_a_client_leaves() {
+async fn the_room_goes_on_when_a_client_leaves() {
     let server = start_bare().await;
     let mut staying = server.join().await;
     send(&mut staying, "I stay").await;
