@@ -8,7 +8,6 @@ use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
@@ -231,17 +230,26 @@ async fn write_messages(
     }
 }
 
-/// Waits for a write of up to 128 KiB. `None` if the client is stuck: it has taken `WRITE_TIMEOUT`,
-/// and its queue is more than half full.
+/// Waits for a write of up to 128 KiB. `None` if the client is stuck.
 async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
-    let mut write = pin!(write);
-    while timeout(WRITE_TIMEOUT / 2, &mut write).await.is_err() {
-        // After a standstill, tokio sees the timer before the sockets. So we look twice.
-        if queue.len() > QUEUE / 2 && timeout(WRITE_TIMEOUT / 2, &mut write).await.is_err() {
-            return None;
+    tokio::select! {
+        biased;
+        _ = write => Some(()),
+        () = stuck(queue) => None,
+    }
+}
+
+/// Ends when `WRITE_TIMEOUT` is over, and the client's queue is more than half full.
+async fn stuck(queue: &Receiver) {
+    loop {
+        sleep(WRITE_TIMEOUT).await;
+        // After a standstill, tokio sees the timer before the sockets. We give way once, so that it
+        // looks at the sockets, too.
+        task::yield_now().await;
+        if queue.len() > QUEUE / 2 {
+            return;
         }
     }
-    Some(())
 }
 
 /// Sends a ping to all clients at each interval. Their pongs show that they are there.
