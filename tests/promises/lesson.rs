@@ -62,7 +62,7 @@ fn section(heading: &str) -> &'static str {
 #[test]
 fn every_block_stands_in_its_source() {
     let rust: Vec<_> = blocks("rust").collect();
-    assert!(rust.len() >= 20, "only {} blocks", rust.len());
+    assert!(rust.len() >= 10, "only {} blocks", rust.len());
     for block in rust {
         let found = contains(BARE, block) || contains(PROGRAM, block);
         assert!(found, "neither in bare.rs nor in main.rs:\n{block}");
@@ -76,20 +76,18 @@ fn every_block_stands_in_its_source() {
     }
 }
 
-/// Each row of a table stands under the block that it explains, in the order of its lines.
 #[test]
 fn every_line_that_is_explained_stands_in_the_source() {
     let mut count = 0;
     for (part, source) in [(1, BARE), (2, PROGRAM)] {
-        for (_, section) in sections(part).filter(|(_, text)| text.contains("| line |")) {
-            for row in rows(section) {
-                let line = row[0].trim_matches('`');
-                assert!(source.contains(line), "not in its source: {line}");
-                count += 1;
-            }
+        let explained = sections(part).filter(|(_, text)| text.contains("| line |"));
+        for row in explained.flat_map(|(_, text)| rows(text)) {
+            let line = row[0].trim_matches('`');
+            assert!(source.contains(line), "not in its source: {line}");
+            count += 1;
         }
     }
-    assert!(count >= 40, "only {count} lines are explained");
+    assert!(count >= 70, "only {count} lines are explained");
 }
 
 /// Writes `after` in place of `before`, which stands in the program. A cell may hold several changes.
@@ -116,7 +114,7 @@ fn the_compiler_says_what_the_table_says() {
             panic!("four columns: {row:?}")
         };
         copy.write(&change(&program, before, after));
-        let first = copy.check().expect("an error");
+        let first = copy.check().unwrap_or_default();
         let error = error.trim_matches('`');
         assert!(first.starts_with(error), "{before} -> {after}: {first}");
     }
@@ -132,6 +130,12 @@ fn the_first_step_of_each_exercise_builds() {
         let [exercise, before, after] = &row[..] else {
             panic!("three columns: {row:?}")
         };
+        if exercise.contains("`cargo add serde_json`") {
+            let manifest = include_str!("../../Cargo.toml");
+            let added =
+                manifest.replace("[dependencies]\n", "[dependencies]\nserde_json = \"1\"\n");
+            std::fs::write(copy.0.join("Cargo.toml"), added).unwrap();
+        }
         copy.write(&change(PROGRAM, before, after));
         assert_eq!(copy.check(), None, "{exercise}");
     }
