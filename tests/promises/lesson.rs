@@ -105,7 +105,7 @@ fn change(program: &str, before: &str, after: &str) -> String {
 #[test]
 #[ignore = "builds copies of the program"]
 fn the_compiler_says_what_the_table_says() {
-    let copy = Variant::new("compiler");
+    let copy = Variant::new("lesson-compiler");
     let program = BARE.replace("../index.html", "index.html");
     let rows = rows(section("What the compiler says, and why"));
     assert!(rows.len() >= 9, "only {} rows", rows.len());
@@ -123,7 +123,7 @@ fn the_compiler_says_what_the_table_says() {
 #[test]
 #[ignore = "builds copies of the program"]
 fn the_first_step_of_each_exercise_builds() {
-    let copy = Variant::new("exercises");
+    let copy = Variant::new("lesson-exercises");
     let rows = rows(section("Exercises"));
     assert!(rows.len() >= 6, "only {} rows", rows.len());
     for row in rows {
