@@ -124,7 +124,7 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 
 const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
-const BATCH: usize = 128; // messages that a writer takes from its queue at once
+const BATCH: usize = 32; // messages that a writer takes from its queue at once
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages: the texts in all queues share 32 MiB
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library collects 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
@@ -180,9 +180,13 @@ async fn read_message(
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "this client did not answer pings")),
         };
         let Some(message) = next else {
-            return Err(Close(1000, "it closed the connection"));
+            return Err(Close(1000, "the connection was lost"));
         };
         let message = message.map_err(close_reason)?;
+        if message.is_close() {
+            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // the library answers as we read on
+            return Err(Close(1000, "it closed the connection"));
+        }
         if message.is_binary() {
             return Err(Close(1003, "this room takes text only"));
         }
@@ -218,13 +222,15 @@ async fn write_messages(
     loop {
         let mut batch = vec![queue.recv().await?];
         task::yield_now().await; // more may come, and one write for all is cheaper
-        if !queue.is_empty() {
-            queue.recv_many(&mut batch, BATCH).await;
-        }
         // Pongs may lie in the library's buffer. When they are out, it has room for a message.
         in_time(sink.flush(), &queue).await?;
-        for message in batch {
-            in_time(sink.feed(message), &queue).await?;
+        while !batch.is_empty() {
+            for message in batch.drain(..) {
+                in_time(sink.feed(message), &queue).await?;
+            }
+            if !queue.is_empty() {
+                queue.recv_many(&mut batch, BATCH).await;
+            }
         }
         in_time(sink.flush(), &queue).await?;
     }
