@@ -1,160 +1,177 @@
-//! Measures the release build of the room as its users meet it, beside two floors: one thread that writes the same
-//! bytes to the same number of plain TCP sockets, with no WebSocket and no queue. The first floor makes one `write` a
-//! delivery. The second, where messages wait, makes one `write` of all that may wait for a client at once.
+//! Measures the chat under five loads, beside other servers:
 //!
-//! `cargo bench` measures the room; `cargo bench --bench figures -- --against ADDRESS:PORT [--pid N]` measures another
-//! server in turns with it: one that takes text messages at `/ws` and sends each to everybody.
+//! ```text
+//! cargo bench                                               # the chat, the floor, and the Go program
+//! cargo bench --bench figures -- --short                    # one short round of the chat and the floor
+//! cargo bench --bench figures -- --against NAME 'COMMAND'   # one more column; can be repeated
+//! ```
 //!
-//! A delivery is one message that reaches one client. CPU time and memory are read from `/proc`, on Linux alone.
+//! The floor is a plain loop of writes: a thread for each client reads its messages, and writes
+//! each of them to one socket after the other.
+//!
+//! `sh` runs COMMAND. It starts a server that sends each text message to all clients. Its first
+//! line of output is the server's URL, with the path `/ws` if it names none. If one room has
+//! several servers, all their URLs stand on that line, and clients join them in turns. CPU time and
+//! memory are the sums of all processes that COMMAND starts, which are killed after each round.
+//!
+//! Warp's example `websockets_chat` isn't part of the published crate, so it is no default column.
+//! With a build of it, say `--against warp 'echo http://127.0.0.1:3030/chat; exec ./websockets_chat'`.
+//!
+//! A delivery is one message that reaches one client. Messages that return to their sender don't
+//! count, because not every server sends them back. If a server loses a delivery or drops a client,
+//! the benchmark says so and fails.
+//!
+//! It runs on Unix. CPU time and memory are known on Linux only.
 
-use hdrhistogram::Histogram;
+use Traffic::{Idle, InFlight, Rate};
 use mio::{Events, Interest, Poll, Token};
-use std::fmt::Debug;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::str::FromStr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{env, fs, thread};
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio, exit};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{env, fs};
 use tokio_tungstenite::tungstenite;
 
-const ROUNDS: usize = 3;
 const SENDERS: usize = 8;
-/// Bytes of text in a message: 16 hexadecimal digits of the time when it was due, 4 of its sender, and padding.
-const TEXT: usize = 64;
-const WARM_UP: Duration = Duration::from_millis(500);
-const WINDOW: Duration = Duration::from_secs(3);
-/// How long stragglers may take after the last message was sent before they count as lost.
-const STRAGGLERS: Duration = Duration::from_secs(5);
+const TEXT: usize = 64; // bytes of text in a message
+const SETTLE: Duration = Duration::from_millis(300); // clients may join a moment after the upgrade
+const WARM_UP: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_secs(5); // for a server's start, and for late deliveries
 
-fn main() {
-    let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        ["--floor", clients, rate, at_once] => floor(
-            clients.parse().unwrap(),
-            rate.parse().unwrap(),
-            at_once.parse().unwrap(),
-        ),
-        [] => compare(None),
-        ["--against", addresses] => compare(Some((list(addresses), vec![]))),
-        ["--against", addresses, "--pid", pids] => compare(Some((list(addresses), list(pids)))),
-        _ => panic!("usage: cargo bench --bench figures [-- --against ADDRESS:PORT [--pid N]]"),
-    }
-}
+const USAGE: &str =
+    "usage: cargo bench --bench figures -- [--short] [--against NAME 'COMMAND'] ...";
 
-/// What stands between commas.
-fn list<T: FromStr<Err: Debug>>(text: &str) -> Vec<T> {
-    text.split(',').map(|part| part.parse().unwrap()).collect()
-}
+const CHAT: &str = concat!("exec '", env!("CARGO_BIN_EXE_chat"), "' 127.0.0.1:0");
+const GO: &str = concat!(
+    "program='",
+    env!("CARGO_TARGET_TMPDIR"),
+    "/go-chat'; cd examples/go && go build -o \"$program\" main.go && \
+     echo http://127.0.0.1:8080 && exec \"$program\""
+);
 
-/// What the load does in a room of `clients`: send `rate` messages a second in all, at fixed times; or, without a
-/// rate, keep `in_flight` messages of each sender under way; or nothing.
+struct Load(&'static str, usize, Traffic); // its name, the number of clients, what they do
+
 #[derive(Clone, Copy)]
-struct Load {
-    name: &'static str,
-    clients: usize,
-    in_flight: usize,
-    rate: usize,
+enum Traffic {
+    InFlight(usize), // each sender keeps this many messages in flight
+    Rate(u64),       // all senders together send this many messages a second, at fixed times
+    Idle,
 }
 
 const LOADS: [Load; 5] = [
-    Load {
-        name: "Busy room: 100 clients, 8 keep 4 messages in flight",
-        clients: 100,
-        in_flight: 4,
-        rate: 0,
-    },
-    Load {
-        name: "Shouting: 100 clients, 8 keep 100 messages in flight",
-        clients: 100,
-        in_flight: 100,
-        rate: 0,
-    },
-    Load {
-        name: "Steady room: 100 clients, 500 messages a second",
-        clients: 100,
-        in_flight: 0,
-        rate: 500,
-    },
-    Load {
-        name: "Wide room: 1,000 clients, 50 messages a second",
-        clients: 1000,
-        in_flight: 0,
-        rate: 50,
-    },
-    Load {
-        name: "Waiting room: 1,000 idle clients",
-        clients: 1000,
-        in_flight: 0,
-        rate: 0,
-    },
+    Load("Busy", 100, InFlight(4)),
+    Load("Shouting", 100, InFlight(100)),
+    Load("Steady", 100, Rate(500)),
+    Load("Wide", 1000, Rate(50)),
+    Load("Idle", 1000, Idle),
 ];
 
-/// One figure of a table: its name, how many decimals it is shown with, and its value where it could be had.
+/// One row of a table: its name, the number of decimals, and the value if it is known.
 type Figure = (&'static str, usize, Option<f64>);
 
-fn compare(other: Option<(Vec<SocketAddr>, Vec<u32>)>) {
+fn main() {
+    let (mut short, mut others) = (false, vec![]);
+    let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--floor" => return floor(),
+            "--short" => short = true,
+            "--against" => {
+                let name = arguments.next().expect(USAGE);
+                others.push((name, arguments.next().expect(USAGE)));
+            }
+            _ => panic!("{USAGE}"),
+        }
+    }
+    let (rounds, window) = if short {
+        (1, WARM_UP)
+    } else {
+        (3, Duration::from_secs(3))
+    };
+    let program = env::current_exe().unwrap();
+    let floor = format!("exec '{}' --floor", program.display());
+    let mut targets = vec![
+        ("chat".to_string(), CHAT.to_string()),
+        ("floor".to_string(), floor),
+    ];
+    if !short {
+        match Server::start(GO) {
+            Ok(_) => targets.push(("Go".to_string(), GO.to_string())),
+            Err(_) => println!("No column for the Go program: it can't be built in examples/go."),
+        }
+    }
+    targets.append(&mut others);
+
+    let cores = thread::available_parallelism().map_or(0, usize::from);
     println!(
-        "{} cores; medians of {ROUNDS} rounds, in turns, and how far the rounds lie from them; {TEXT} bytes of text a message\n",
-        thread::available_parallelism().map_or(0, usize::from)
+        "{cores} cores; messages of {TEXT} bytes; median of {rounds} rounds ± the farthest one\n"
     );
-    for load in LOADS {
-        let mut targets = vec![("chat", Target::Chat), ("floor", Target::Floor(1))];
-        if load.in_flight > 0 {
-            targets.push(("batch floor", Target::Floor(SENDERS * load.in_flight)));
-        }
-        if let Some((addresses, pids)) = &other {
-            targets.push(("other", Target::Other(addresses.clone(), pids.clone())));
-        }
-        let mut rounds: Vec<Vec<Vec<Figure>>> = vec![vec![]; targets.len()];
-        let mut notes = vec![];
-        for round in 1..=ROUNDS {
-            for (index, (name, target)) in targets.iter().enumerate() {
-                eprint!("\r\x1b[K{}: round {round} of {ROUNDS}, {name}", load.name);
-                match measure(&load, target) {
-                    Ok(figures) => rounds[index].push(figures),
-                    Err(problem) => notes.push(format!("  round {round}, {name}: {problem}")),
+    let mut failed = false;
+    for load in &LOADS {
+        let mut results: Vec<Vec<Vec<Figure>>> = vec![vec![]; targets.len()];
+        let mut problems = vec![];
+        for round in 1..=rounds {
+            for ((name, command), results) in targets.iter().zip(&mut results) {
+                if io::stderr().is_terminal() {
+                    eprint!("\r\x1b[K{}: round {round} of {rounds}, {name}", load.0);
+                }
+                match measure(load, command, window) {
+                    Ok(figures) => results.push(figures),
+                    Err(error) => problems.push(format!("  {name}, round {round}: {error}")),
                 }
             }
         }
-        eprint!("\r\x1b[K");
-        print_table(&load, &targets, &rounds);
-        notes.iter().for_each(|note| println!("{note}"));
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+        let names: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
+        print_table(load, &names, &results);
+        problems.iter().for_each(|problem| println!("{problem}"));
         println!();
+        failed |= !problems.is_empty();
+    }
+    if failed {
+        exit(1);
     }
 }
 
-fn print_table(load: &Load, targets: &[(&str, Target)], rounds: &[Vec<Vec<Figure>>]) {
-    print!("{:<54}", load.name);
-    targets
-        .iter()
-        .for_each(|(name, _)| print!("{name:>12}      "));
-    targets[1..]
-        .iter()
-        .for_each(|(name, _)| print!("{:>20}", format!("chat : {name}")));
-    println!();
-    let Some(shape) = rounds.iter().flatten().next() else {
-        return println!("  nothing could be measured");
+fn print_table(load: &Load, names: &[&str], results: &[Vec<Vec<Figure>>]) {
+    let Load(name, clients, traffic) = load;
+    let title = match traffic {
+        InFlight(count) => {
+            format!("{name}: {clients} clients, {SENDERS} with {count} messages in flight")
+        }
+        Rate(rate) => format!("{name}: {clients} clients, {rate} messages a second"),
+        Idle => format!("{name}: {clients} clients"),
     };
-    for (row, (name, decimals, _)) in shape.iter().enumerate() {
-        let medians: Vec<_> = rounds.iter().map(|rounds| median(rounds, row)).collect();
+    print!("{title:<54}");
+    names.iter().for_each(|name| print!("{name:>12}      "));
+    names[1..]
+        .iter()
+        .for_each(|name| print!("{:>16}", format!("chat : {name}")));
+    println!();
+    let some_round = results.iter().flatten().next();
+    for (row, (name, decimals, _)) in some_round.into_iter().flatten().enumerate() {
         print!("  {name:<52}");
-        for value in &medians {
-            match value {
+        let medians: Vec<_> = results.iter().map(|rounds| median(rounds, row)).collect();
+        for median in &medians {
+            match median {
                 Some((value, spread)) => {
-                    print!("{:>12} ±{spread:>3.0}%", with_commas(*value, *decimals))
+                    print!("{:>12} ±{spread:>3.0}%", commas(*value, *decimals))
                 }
                 None => print!("{:>12}      ", "unknown"),
             }
         }
         for other in &medians[1..] {
-            match (medians[0], other) {
-                (Some((chat, _)), Some((other, _))) if *other > 0.0 => {
-                    print!("{:>20.2}", chat / other)
-                }
-                _ => print!("{:>20}", "-"),
-            }
+            let ratio = medians[0]
+                .zip(*other)
+                .map(|(chat, other)| format!("{:.2}", chat.0 / other.0));
+            print!("{:>16}", ratio.unwrap_or_default());
         }
         println!();
     }
@@ -162,18 +179,15 @@ fn print_table(load: &Load, targets: &[(&str, Target)], rounds: &[Vec<Vec<Figure
 
 /// The median of the rounds, and how far the farthest round lies from it, in percent.
 fn median(rounds: &[Vec<Figure>], row: usize) -> Option<(f64, f64)> {
-    let mut values = rounds
-        .iter()
-        .map(|figures| figures[row].2)
-        .collect::<Option<Vec<f64>>>()?;
+    let values = rounds.iter().map(|figures| figures[row].2);
+    let mut values = values.collect::<Option<Vec<f64>>>()?;
     values.sort_by(f64::total_cmp);
     let median = *values.get(values.len() / 2)?;
     let farthest = (values.last()? - median).max(median - values.first()?);
-    let spread = if median > 0.0 { farthest / median } else { 0.0 };
-    Some((median, spread * 100.0))
+    Some((median, farthest / median.max(f64::MIN_POSITIVE) * 100.0))
 }
 
-fn with_commas(value: f64, decimals: usize) -> String {
+fn commas(value: f64, decimals: usize) -> String {
     let mut text = format!("{value:.decimals$}");
     let mut end = text.find('.').unwrap_or(text.len());
     while end > 3 {
@@ -183,347 +197,316 @@ fn with_commas(value: f64, decimals: usize) -> String {
     text
 }
 
-enum Target {
-    Chat,
-    /// How many messages it puts into one `write`.
-    Floor(usize),
-    /// A room on several machines is one: the clients join them in turns.
-    Other(Vec<SocketAddr>, Vec<u32>),
+/// One round of one server: starts it, lets all clients join, and puts it under load.
+fn measure(load: &Load, command: &str, window: Duration) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let Load(_, clients, traffic) = *load;
+    let mut server = Server::start(command)?;
+    let mut streams = vec![server.join(0)?];
+    let first = server.usage();
+    for number in 1..clients {
+        streams.push(server.join(number)?);
+    }
+    thread::sleep(SETTLE);
+    if let Some(status) = server.child.try_wait()? {
+        return Err(format!("the server ended: {status}").into());
+    }
+    let mut room = Room::start(traffic, streams, WARM_UP + window)?;
+    room.run(WARM_UP, true)?;
+
+    let (before, own_before) = (server.usage(), own_cpu());
+    let heard_before = room.heard;
+    room.delays.clear();
+    let began = Instant::now();
+    room.run(window, true)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let heard = (room.heard - heard_before) as f64;
+    let (after, own_after) = (server.usage(), own_cpu());
+    room.finish()?; // the last messages are the slowest
+
+    if let Idle = traffic {
+        let memory = after.zip(first).map(|(after, first)| after.1 - first.1);
+        let each = memory.map(|memory| memory / (clients - 1) as f64);
+        return Ok(vec![("memory each (KiB)", 1, each)]);
+    }
+    let mut figures: Vec<Figure> = vec![];
+    if let Rate(_) = traffic {
+        room.delays.sort();
+        let delay = |per_mille| {
+            let delay = room
+                .delays
+                .get((room.delays.len() - 1) * per_mille / 1000)?;
+            Some(*delay as f64 / 1e3)
+        };
+        figures.push(("delay, 50th percentile (µs)", 0, delay(500)));
+        figures.push(("delay, 99th percentile (µs)", 0, delay(990)));
+        figures.push(("delay, 99.9th percentile (µs)", 0, delay(999)));
+        figures.push(("delay, maximum (µs)", 0, delay(1000)));
+    } else {
+        figures.push(("deliveries a second", 0, Some(heard / seconds)));
+    }
+    let cpu = after.zip(before).map(|(after, before)| after.0 - before.0);
+    let own = own_after
+        .zip(own_before)
+        .map(|(after, before)| after - before);
+    figures.push((
+        "CPU time a delivery (µs)",
+        2,
+        cpu.map(|cpu| cpu * 1e6 / heard),
+    ));
+    figures.push((
+        "the benchmark's own CPU time (% of a core)",
+        0,
+        own.map(|own| own / seconds * 100.0),
+    ));
+    Ok(figures)
 }
 
-/// A server that is under load; it is killed when dropped, if it is a child of ours.
+/// A server under load, which may be several processes.
 struct Server {
-    child: Option<Child>,
-    addresses: Vec<SocketAddr>,
-    pids: Vec<u32>,
+    child: Child,
+    urls: Vec<String>,
 }
 
 impl Server {
-    fn start(target: &Target, load: &Load) -> Server {
-        let mut command = match target {
-            Target::Other(addresses, pids) => {
-                return Server {
-                    child: None,
-                    addresses: addresses.clone(),
-                    pids: pids.clone(),
-                };
-            }
-            Target::Chat => Command::new(env!("CARGO_BIN_EXE_chat")),
-            Target::Floor(_) => Command::new(env::current_exe().unwrap()),
-        };
-        match target {
-            Target::Floor(at_once) => {
-                let numbers = [load.clients, load.rate, *at_once].map(|number| number.to_string());
-                command.arg("--floor").args(numbers)
-            }
-            _ => command.arg("127.0.0.1:0"),
-        };
-        let mut child = command
+    /// Runs a command in a process group of its own, and reads the URLs that it prints. The group is
+    /// killed when its standard input is closed, so no server survives the benchmark.
+    fn start(command: &str) -> Result<Server, Box<dyn Error>> {
+        let script = "exec 3<&0; { cat <&3; kill -KILL 0; } >/dev/null & eval \"$0\"";
+        let mut child = Command::new("sh")
+            .args(["-c", script, command])
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn()
-            .expect("the server should start");
+            .spawn()?;
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Server {
+            child,
+            urls: vec![],
+        };
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        Server {
-            pids: vec![child.id()],
-            child: Some(child),
-            addresses: list(line.trim().trim_start_matches("http://")),
+        output.read_line(&mut line)?;
+        thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+        server.urls = line.split_whitespace().map(String::from).collect();
+        if server.urls.is_empty() {
+            return Err(format!("no URL on the first line of output of: {command}").into());
         }
+        Ok(server)
     }
 
-    fn cpu(&self) -> Option<[f64; 2]> {
-        let spent = self.pids.iter().map(|pid| cpu(&pid.to_string()));
-        let sum = |[a, b]: [f64; 2], [c, d]: [f64; 2]| [a + c, b + d];
-        spent.collect::<Option<Vec<_>>>()?.into_iter().reduce(sum)
+    /// Opens a client's connection, and takes it through the WebSocket handshake.
+    fn join(&self, number: usize) -> Result<TcpStream, Box<dyn Error>> {
+        let url = &self.urls[number % self.urls.len()];
+        let url = url.trim_start_matches("http://").trim_end_matches('/');
+        let (address, path) = url.split_once('/').unwrap_or((url, "ws"));
+        let began = Instant::now();
+        let stream = loop {
+            match TcpStream::connect(address) {
+                Ok(stream) => break stream,
+                Err(error) if began.elapsed() > TIMEOUT => return Err(error.into()),
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let (socket, _) = tungstenite::client(format!("ws://{address}/{path}"), stream)?;
+        Ok(socket.into_inner())
     }
 
-    /// Resident memory in KiB.
-    fn memory(&self) -> Option<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pids.first()?)).ok()?;
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
+    /// CPU time in seconds and resident memory in KiB, of the whole process group.
+    fn usage(&self) -> Option<(f64, f64)> {
+        let (mut cpu, mut memory) = (0.0, 0.0);
+        for process in fs::read_dir("/proc").ok()? {
+            let process = process.ok()?.path();
+            let Some((group, spent)) = stat(&process) else {
+                continue;
+            };
+            if group == self.child.id() {
+                let status = fs::read_to_string(process.join("status")).ok()?;
+                let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+                let resident = resident.and_then(|kib| kib.trim().strip_suffix(" kB"));
+                cpu += spent;
+                memory += resident.map_or(0.0, |kib| kib.parse().unwrap());
+            }
+        }
+        Some((cpu, memory))
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
 }
 
-/// Opens a socket, and takes it through the WebSocket handshake where there is one.
-fn connect(target: &Target, address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(STRAGGLERS))?;
-    if matches!(target, Target::Floor(_)) {
-        (&stream).read_exact(&mut [0])?;
-        return Ok(stream);
-    }
-    match tungstenite::client(format!("ws://{address}/ws"), stream) {
-        Ok((socket, _)) => Ok(socket.into_inner()),
-        Err(error) => Err(io::Error::other(error.to_string())),
-    }
+/// A process's group, and its CPU time in seconds: fields 5, 14 and 15 of its `stat` (proc(5)).
+fn stat(process: &Path) -> Option<(u32, f64)> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let from_third: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| from_third.get(number - 3)?.parse::<u32>().ok();
+    Some((field(5)?, f64::from(field(14)? + field(15)?) / 100.0)) // ticks of 1/100 s
 }
 
-fn measure(load: &Load, target: &Target) -> Result<Vec<Figure>, String> {
-    let mut server = Server::start(target, load);
-    let memory_before = server.memory();
-    let started = Instant::now();
-    let streams = thread::scope(|scope| {
-        let threads: Vec<_> = (0..SENDERS)
-            .map(|index| {
-                let count = load.clients / SENDERS + usize::from(index < load.clients % SENDERS);
-                let addresses = &server.addresses;
-                scope.spawn(move || {
-                    (0..count)
-                        .map(|number| connect(target, addresses[number % addresses.len()]))
-                        .collect::<io::Result<Vec<_>>>()
-                })
-            })
-            .collect();
-        let streams = threads.into_iter().map(|thread| thread.join().unwrap());
-        streams.collect::<io::Result<Vec<_>>>()
-    });
-    let streams: Vec<TcpStream> = streams
-        .map_err(|error| format!("a client could not connect: {error}"))?
-        .into_iter()
-        .flatten()
-        .collect();
-    let upgrades = load.clients as f64 / started.elapsed().as_secs_f64();
-    if load.rate + load.in_flight == 0 {
-        thread::sleep(WARM_UP);
-        let memory = server
-            .memory()
-            .zip(memory_before)
-            .map(|(now, before)| (now - before) / load.clients as f64);
-        return Ok(vec![
-            ("memory each (KiB)", 1, memory),
-            ("upgrades a second", 0, Some(upgrades)),
-        ]);
-    }
-    let mut room = Room::new(load, streams, !matches!(target, Target::Floor(_)))
-        .map_err(|error| error.to_string())?;
-    if let Some(stdin) = server.child.as_mut().and_then(|child| child.stdin.as_mut()) {
-        let _ = writeln!(stdin, "go"); // the floor waits for this
-    }
-    room.run(WARM_UP).map_err(|error| error.to_string())?;
-    let (cpu_before, load_before) = (server.cpu(), cpu("self"));
-    let (deliveries_before, began) = (room.deliveries, Instant::now());
-    room.delays.reset();
-    room.run(WINDOW).map_err(|error| error.to_string())?;
-    let (deliveries, seconds) = (
-        (room.deliveries - deliveries_before) as f64,
-        began.elapsed().as_secs_f64(),
-    );
-    let spent = server.cpu().zip(cpu_before);
-    let each =
-        |part: usize| spent.map(|(now, before)| (now[part] - before[part]) * 1e6 / deliveries);
-    let (user, system) = (each(0), each(1));
-    let own = cpu("self").zip(load_before).map(|(now, before)| {
-        (now.iter().sum::<f64>() - before.iter().sum::<f64>()) / seconds * 100.0
-    });
-    if load.rate > 0 || !matches!(target, Target::Floor(_)) {
-        room.finish()?; // before the delays are read: the latest messages are the slowest
-    }
-    let delay = |percentile| Some(room.delays.value_at_quantile(percentile) as f64 / 1e3);
-    let mut figures: Vec<Figure> = match load.rate {
-        0 => vec![("deliveries a second", 0, Some(deliveries / seconds))],
-        _ => vec![
-            ("delay, 50th percentile (µs)", 0, delay(0.5)),
-            ("delay, 99th percentile (µs)", 0, delay(0.99)),
-            ("delay, 99.9th percentile (µs)", 0, delay(0.999)),
-            ("delay, the worst (µs)", 0, delay(1.0)),
-        ],
-    };
-    figures.push((
-        "CPU time a delivery, all (µs)",
-        2,
-        user.zip(system).map(|(user, system)| user + system),
-    ));
-    figures.push(("CPU time a delivery, user (µs)", 2, user));
-    figures.push(("CPU time a delivery, system (µs)", 2, system));
-    figures.push(("the load itself used of one core (%)", 0, own));
-    Ok(figures)
+fn own_cpu() -> Option<f64> {
+    Some(stat(Path::new("/proc/self"))?.1)
 }
 
-/// User and system time of a process in seconds, since it started.
-fn cpu(pid: &str) -> Option<[f64; 2]> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    // proc(5): fields 14 and 15, in ticks of 1/100 second; the first two are cut off here.
-    let seconds = |field: usize| Some(fields.get(field - 3)?.parse::<f64>().ok()? / 100.0);
-    Some([seconds(14)?, seconds(15)?])
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_nanos() as u64
-}
-
-/// The header of a text message's only frame (RFC 6455, section 5.2): a client's is masked, here with zeros.
+/// The header of a text message's only frame (RFC 6455, section 5.2). A client's is masked, here
+/// with zeros.
 const FROM_CLIENT: [u8; 6] = [0x81, 0x80 | TEXT as u8, 0, 0, 0, 0];
 const FROM_SERVER: [u8; 2] = [0x81, TEXT as u8];
 
-/// A message from `sender` that was due at `due` (nanoseconds since 1970).
-fn frame(header: &[u8], due: u64, sender: usize) -> Vec<u8> {
-    let text = format!("{due:016x}{sender:04x}{:.<1$}", "", TEXT - 20);
-    [header, text.as_bytes()].concat()
+/// A message from a sender: its digit, and the time when it was due, in nanoseconds.
+fn frame(sender: usize, due: u64) -> Vec<u8> {
+    let text = format!("{sender}{due:016x}");
+    [&FROM_CLIENT, format!("{text:.<TEXT$}").as_bytes()].concat()
 }
 
-/// All clients of a room, read by one thread.
+/// All clients of a server, read by one thread. The first ones are the senders.
 struct Room {
-    load: Load,
+    traffic: Traffic,
     poll: Poll,
     clients: Vec<Client>,
-    buffer: Vec<u8>,
+    began: Instant,
+    timer: Option<JoinHandle<io::Result<()>>>, // sends at a fixed rate
     sent: u64,
-    deliveries: u64,
-    dropped: usize,
-    delays: Histogram<u64>,
+    heard: u64,
+    dropped: u64,
+    delays: Vec<u64>, // nanoseconds
 }
 
 struct Client {
     stream: mio::net::TcpStream,
-    /// The beginning of a frame whose end was not there yet.
-    rest: Vec<u8>,
-    received: u64,
+    rest: Vec<u8>, // a frame whose end hasn't arrived
 }
 
 impl Room {
-    fn new(load: &Load, streams: Vec<TcpStream>, sends: bool) -> io::Result<Room> {
-        let poll = Poll::new()?;
-        let senders: Vec<TcpStream> = streams[..SENDERS]
+    fn start(traffic: Traffic, streams: Vec<TcpStream>, time: Duration) -> io::Result<Room> {
+        let began = Instant::now();
+        let mut room = Room {
+            traffic,
+            poll: Poll::new()?,
+            clients: vec![],
+            began,
+            timer: None,
+            sent: 0,
+            heard: 0,
+            dropped: 0,
+            delays: vec![],
+        };
+        let senders: io::Result<Vec<_>> = streams[..SENDERS]
             .iter()
             .map(TcpStream::try_clone)
-            .collect::<io::Result<_>>()?;
-        let mut clients = Vec::new();
-        for (index, stream) in streams.into_iter().enumerate() {
+            .collect();
+        let senders = senders?;
+        for stream in streams {
             stream.set_nonblocking(true)?;
             let mut stream = mio::net::TcpStream::from_std(stream);
-            poll.registry()
-                .register(&mut stream, Token(index), Interest::READABLE)?;
-            clients.push(Client {
+            let token = Token(room.clients.len());
+            room.poll
+                .registry()
+                .register(&mut stream, token, Interest::READABLE)?;
+            room.clients.push(Client {
                 stream,
-                rest: Vec::new(),
-                received: 0,
+                rest: vec![],
             });
         }
-        let mut room = Room {
-            load: *load,
-            poll,
-            clients,
-            buffer: vec![0; 256 * 1024],
-            sent: paced(load.rate),
-            deliveries: 0,
-            dropped: 0,
-            delays: Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap(),
-        };
-        if sends && load.rate > 0 {
-            let rate = load.rate;
-            thread::spawn(move || {
-                pace(rate, |due, number| {
-                    let sender = number as usize % SENDERS;
-                    let _ = (&senders[sender]).write_all(&frame(&FROM_CLIENT, due, sender));
-                });
-            });
-        } else if sends {
-            for sender in 0..SENDERS {
-                room.send(sender, load.in_flight)?;
+        match traffic {
+            InFlight(count) => (0..SENDERS).try_for_each(|sender| room.send(sender, count))?,
+            Rate(rate) => {
+                room.sent = rate * time.as_millis() as u64 / 1000;
+                let sent = room.sent;
+                room.timer = Some(thread::spawn(move || {
+                    for number in 0..sent {
+                        let due = Duration::from_nanos(number * 1_000_000_000 / rate);
+                        thread::sleep(due.saturating_sub(began.elapsed()));
+                        let sender = number as usize % SENDERS;
+                        (&senders[sender]).write_all(&frame(sender, due.as_nanos() as u64))?;
+                    }
+                    Ok(())
+                }));
             }
+            Idle => {}
         }
         Ok(room)
     }
 
     fn send(&mut self, sender: usize, count: usize) -> io::Result<()> {
         self.sent += count as u64;
-        let frames = frame(&FROM_CLIENT, now(), sender).repeat(count);
-        self.clients[sender].stream.write_all(&frames)
+        self.clients[sender]
+            .stream
+            .write_all(&frame(sender, 0).repeat(count))
     }
 
-    /// Reads what comes for `time`; senders without a rate answer each message of their own with the next.
-    fn run(&mut self, time: Duration) -> io::Result<()> {
+    fn expected(&self) -> u64 {
+        self.sent * (self.clients.len() as u64 - 1)
+    }
+
+    /// Reads for some time; or, if no more is sent, until all has arrived.
+    fn run(&mut self, time: Duration, sending: bool) -> io::Result<()> {
         let end = Instant::now() + time;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            self.turn(left, true)?;
-        }
-    }
-
-    fn turn(&mut self, left: Duration, answer: bool) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        self.poll.poll(&mut events, Some(left))?;
-        for event in &events {
-            let index = event.token().0;
-            let own = self.read(index)?;
-            if answer && self.load.rate == 0 && index < SENDERS && own > 0 && self.sent > 0 {
-                self.send(index, own)?;
+        while Instant::now() < end && (sending || self.heard < self.expected()) {
+            self.poll.poll(&mut events, Some(end - Instant::now()))?;
+            for event in &events {
+                let client = event.token().0;
+                let answers = self.read(client)?;
+                if sending && answers > 0 {
+                    self.send((client + 1) % SENDERS, answers)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads one client until its socket is empty; how many of the messages were its own.
+    /// Reads one client until its socket is empty. If it is a sender, it returns how many messages of
+    /// the next sender it heard: for each of them, that one has to send another.
     fn read(&mut self, index: usize) -> io::Result<usize> {
         let client = &mut self.clients[index];
-        let mut own = 0;
+        let mut answers = 0;
+        let mut buffer = [0; 64 * 1024];
         loop {
             let kept = client.rest.len();
-            self.buffer[..kept].copy_from_slice(&client.rest);
-            let length = match client.stream.read(&mut self.buffer[kept..]) {
+            buffer[..kept].copy_from_slice(&client.rest);
+            let length = match client.stream.read(&mut buffer[kept..]) {
                 Ok(0) => {
                     self.dropped += 1;
-                    return Ok(own);
+                    return Ok(0);
                 }
                 Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(own),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(answers),
                 Err(error) => return Err(error),
             };
-            let arrived = now();
-            let mut bytes = &self.buffer[..kept + length];
+            let now = self.began.elapsed().as_nanos() as u64;
+            let mut bytes = &buffer[..kept + length];
             while let [first, size, rest @ ..] = bytes {
                 let Some((text, rest)) = rest.split_at_checked(usize::from(*size)) else {
                     break;
                 };
                 bytes = rest;
-                match first {
-                    0x81 if text.len() == TEXT => {
-                        let number = |digits| {
-                            u64::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap()
-                        };
-                        if self.load.rate > 0 {
-                            self.delays.saturating_record(
-                                arrived.saturating_sub(number(&text[..16])).max(1),
-                            );
-                        } else if index < SENDERS {
-                            own += usize::from(number(&text[16..20]) as usize == index);
-                        }
-                        client.received += 1;
-                        self.deliveries += 1;
+                if *first == 0x89 {
+                    continue; // a ping: no answer is due so soon
+                }
+                if *first != 0x81 || text.len() < TEXT {
+                    return Err(io::Error::other(format!(
+                        "a frame that begins with {first:#x}"
+                    )));
+                }
+                let text = &text[text.len() - TEXT..]; // a server may put a name before it
+                let sender = usize::from(text[0] - b'0');
+                if sender == index {
+                    continue;
+                }
+                self.heard += 1;
+                match self.traffic {
+                    Rate(_) => {
+                        let due = std::str::from_utf8(&text[1..17]).unwrap();
+                        let due = u64::from_str_radix(due, 16).unwrap();
+                        self.delays.push(now.saturating_sub(due));
                     }
-                    0x89 => {} // a ping: no answer is due in so short a time
-                    other => {
-                        return Err(io::Error::other(format!(
-                            "a frame that begins with {other:#x}"
-                        )));
-                    }
+                    _ if index < SENDERS && sender == (index + 1) % SENDERS => answers += 1,
+                    _ => {}
                 }
             }
             client.rest.clear();
@@ -531,69 +514,41 @@ impl Room {
         }
     }
 
-    /// Stops sending and waits for what is under way; says what did not arrive.
-    fn finish(&mut self) -> Result<(), String> {
-        let end = Instant::now() + STRAGGLERS;
-        while Instant::now() < end
-            && self
-                .clients
-                .iter()
-                .any(|client| client.received < self.sent)
-        {
-            self.turn(Duration::from_millis(100), false)
-                .map_err(|error| error.to_string())?;
+    /// Sends no more, and waits for what is under way.
+    fn finish(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(timer) = self.timer.take() {
+            timer.join().unwrap()?;
         }
-        let lost: u64 = self
-            .clients
-            .iter()
-            .map(|client| self.sent.saturating_sub(client.received))
-            .sum();
-        match (lost, self.dropped) {
-            (0, 0) => Ok(()),
-            (lost, dropped) => Err(format!("{lost} deliveries lost, {dropped} clients dropped")),
+        self.run(TIMEOUT, false)?;
+        let (heard, expected, dropped) = (self.heard, self.expected(), self.dropped);
+        if heard != expected || dropped > 0 {
+            return Err(
+                format!("{heard} of {expected} deliveries, {dropped} clients dropped").into(),
+            );
         }
+        Ok(())
     }
 }
 
-/// Calls `send` with each due time at that time, `rate` times a second, through warm-up and window; a message that is
-/// late is sent at once, and its due time is still the one it should have had.
-fn pace(rate: usize, mut send: impl FnMut(u64, u64)) {
-    let began = now();
-    for number in 0..paced(rate) {
-        let due = began + number * 1_000_000_000 / rate as u64;
-        thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
-        send(due, number);
-    }
-}
-
-/// How many messages `pace` sends.
-fn paced(rate: usize) -> u64 {
-    (WARM_UP + WINDOW).as_millis() as u64 * rate as u64 / 1000
-}
-
-/// The floor, in a process of its own: accepts `clients`, waits for a line on standard input, and writes `rate`
-/// messages a second (or, with a rate of 0, as many as it can) to each, `at_once` in one `write`, until it is killed.
-fn floor(clients: usize, rate: usize, at_once: usize) {
+/// The plainest server: a thread for each client, and one write to a socket for each delivery.
+fn floor() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    println!("{}", listener.local_addr().unwrap());
-    let mut streams: Vec<TcpStream> = Vec::new();
-    for _ in 0..clients {
-        let mut stream = listener.accept().unwrap().0;
-        stream.set_nodelay(true).unwrap();
-        stream.write_all(b"+").unwrap(); // stands for the answer to the handshake
-        streams.push(stream);
+    println!("http://{}", listener.local_addr().unwrap());
+    let clients = Arc::new(Mutex::new(vec![]));
+    for stream in listener.incoming() {
+        let socket = tungstenite::accept(stream.unwrap()).unwrap();
+        let client = Arc::new(socket.into_inner());
+        client.set_nodelay(true).unwrap();
+        clients.lock().unwrap().push(client.clone());
+        let clients = clients.clone();
+        thread::spawn(move || {
+            let mut frame = [0; FROM_CLIENT.len() + TEXT];
+            while (&*client).read_exact(&mut frame).is_ok() {
+                let message = [&FROM_SERVER, &frame[FROM_CLIENT.len()..]].concat();
+                for client in clients.lock().unwrap().iter() {
+                    let _ = (&**client).write_all(&message);
+                }
+            }
+        });
     }
-    io::stdin().read_line(&mut String::new()).unwrap();
-    let mut deliver = |due, number| {
-        let frame = frame(&FROM_SERVER, due, number as usize % SENDERS).repeat(at_once);
-        streams
-            .iter_mut()
-            .for_each(|stream| stream.write_all(&frame).unwrap_or(()));
-    };
-    if rate > 0 {
-        pace(rate, deliver);
-    } else {
-        (0..u64::MAX).for_each(|number| deliver(now(), number));
-    }
-    thread::sleep(STRAGGLERS);
 }
