@@ -24,27 +24,25 @@
 //! It runs on Unix. CPU time and memory are known on Linux only.
 
 use Traffic::{Idle, InFlight, Rate};
-use mio::{Events, Interest, Poll, Token};
 use std::error::Error;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio, exit};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fs, iter, thread};
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite;
 
 const SENDERS: usize = 8;
 const TEXT: usize = 64; // bytes of text in a message
-const SETTLE: Duration = Duration::from_millis(300); // clients may join a moment after the upgrade
+const SETTLE: Duration = Duration::from_millis(300); // a server may add clients after the upgrade
 const WARM_UP: Duration = Duration::from_millis(300);
-const TIMEOUT: Duration = Duration::from_secs(5); // for a server's start, and for late deliveries
-
-const USAGE: &str =
-    "usage: cargo bench --bench figures -- [--short] [--against NAME 'COMMAND'] ...";
+const TIMEOUT: Duration = Duration::from_secs(5); // for a server to start, and for late deliveries
 
 const CHAT: &str = concat!("exec '", env!("CARGO_BIN_EXE_chat"), "' 127.0.0.1:0");
 const GO: &str = concat!(
@@ -53,13 +51,14 @@ const GO: &str = concat!(
     "/go-chat'; cd examples/go && go build -o \"$program\" main.go && \
      echo http://127.0.0.1:8080 && exec \"$program\""
 );
+const USAGE: &str = "usage: cargo bench --bench figures -- [--short] [--against NAME 'COMMAND']...";
 
-struct Load(&'static str, usize, Traffic); // its name, the number of clients, what they do
+struct Load(&'static str, usize, Traffic); // name, number of clients, and what they do
 
 #[derive(Clone, Copy)]
 enum Traffic {
     InFlight(usize), // each sender keeps this many messages in flight
-    Rate(u64),       // all senders together send this many messages a second, at fixed times
+    Rate(usize),     // all senders together send this many messages a second, evenly spaced
     Idle,
 }
 
@@ -71,11 +70,15 @@ const LOADS: [Load; 5] = [
     Load("Idle", 1000, Idle),
 ];
 
-/// One row of a table: its name, the number of decimals, and the value if it is known.
-type Figure = (&'static str, usize, Option<f64>);
+type Figure = (&'static str, Option<f64>); // the name, and the value if it is known
 
-fn main() {
-    let (mut short, mut others) = (false, vec![]);
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let program = env::current_exe().unwrap();
+    let floor_command = format!("exec '{}' --floor", program.display());
+    let mut targets = vec![("chat".to_string(), CHAT.to_string())];
+    targets.push(("floor".to_string(), floor_command));
+    let mut short = false;
     let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -83,7 +86,7 @@ fn main() {
             "--short" => short = true,
             "--against" => {
                 let name = arguments.next().expect(USAGE);
-                others.push((name, arguments.next().expect(USAGE)));
+                targets.push((name, arguments.next().expect(USAGE)));
             }
             _ => panic!("{USAGE}"),
         }
@@ -91,43 +94,29 @@ fn main() {
     let (rounds, window) = if short {
         (1, WARM_UP)
     } else {
-        (3, Duration::from_secs(3))
+        (3, 10 * WARM_UP)
     };
-    let program = env::current_exe().unwrap();
-    let floor = format!("exec '{}' --floor", program.display());
-    let mut targets = vec![
-        ("chat".to_string(), CHAT.to_string()),
-        ("floor".to_string(), floor),
-    ];
     if !short {
         match Server::start(GO) {
-            Ok(_) => targets.push(("Go".to_string(), GO.to_string())),
-            Err(_) => println!("No column for the Go program: it can't be built in examples/go."),
+            Ok(_) => targets.insert(2, ("Go".to_string(), GO.to_string())),
+            Err(_) => println!("No column for the Go program: `go build` fails in examples/go."),
         }
     }
-    targets.append(&mut others);
 
     let cores = thread::available_parallelism().map_or(0, usize::from);
-    println!(
-        "{cores} cores; messages of {TEXT} bytes; median of {rounds} rounds ± the farthest one\n"
-    );
+    println!("{cores} cores, {TEXT} bytes of text in a message, {rounds} round(s) in turns:");
+    println!("the median, and how far the farthest round lies from it\n");
     let mut failed = false;
-    for load in &LOADS {
-        let mut results: Vec<Vec<Vec<Figure>>> = vec![vec![]; targets.len()];
+    for load in LOADS {
+        let mut results = vec![vec![]; targets.len()];
         let mut problems = vec![];
         for round in 1..=rounds {
             for ((name, command), results) in targets.iter().zip(&mut results) {
-                if io::stderr().is_terminal() {
-                    eprint!("\r\x1b[K{}: round {round} of {rounds}, {name}", load.0);
-                }
-                match measure(load, command, window) {
+                match measure(&load, command, window).await {
                     Ok(figures) => results.push(figures),
                     Err(error) => problems.push(format!("  {name}, round {round}: {error}")),
                 }
             }
-        }
-        if io::stderr().is_terminal() {
-            eprint!("\r\x1b[K");
         }
         let names: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
         print_table(load, &names, &results);
@@ -140,38 +129,35 @@ fn main() {
     }
 }
 
-fn print_table(load: &Load, names: &[&str], results: &[Vec<Vec<Figure>>]) {
-    let Load(name, clients, traffic) = load;
-    let title = match traffic {
-        InFlight(count) => {
-            format!("{name}: {clients} clients, {SENDERS} with {count} messages in flight")
-        }
-        Rate(rate) => format!("{name}: {clients} clients, {rate} messages a second"),
-        Idle => format!("{name}: {clients} clients"),
+/// Prints a column for each server, and one for each ratio of the chat to another server.
+fn print_table(Load(name, clients, traffic): Load, names: &[&str], results: &[Vec<Vec<Figure>>]) {
+    let traffic = match traffic {
+        InFlight(count) => format!(", {SENDERS} with {count} messages in flight"),
+        Rate(rate) => format!(", {rate} messages a second"),
+        Idle => String::new(),
     };
-    print!("{title:<54}");
+    print!("{:<52}", format!("{name}: {clients} clients{traffic}"));
     names.iter().for_each(|name| print!("{name:>12}      "));
     names[1..]
         .iter()
         .for_each(|name| print!("{:>16}", format!("chat : {name}")));
     println!();
-    let some_round = results.iter().flatten().next();
-    for (row, (name, decimals, _)) in some_round.into_iter().flatten().enumerate() {
-        print!("  {name:<52}");
+    let any_round = results.iter().flatten().next();
+    for (row, (name, _)) in any_round.into_iter().flatten().enumerate() {
+        print!("  {name:<50}");
         let medians: Vec<_> = results.iter().map(|rounds| median(rounds, row)).collect();
         for median in &medians {
             match median {
-                Some((value, spread)) => {
-                    print!("{:>12} ±{spread:>3.0}%", commas(*value, *decimals))
-                }
+                Some((value, spread)) => print!("{value:>12.2} ±{spread:>3.0}%"),
                 None => print!("{:>12}      ", "unknown"),
             }
         }
         for other in &medians[1..] {
-            let ratio = medians[0]
-                .zip(*other)
-                .map(|(chat, other)| format!("{:.2}", chat.0 / other.0));
-            print!("{:>16}", ratio.unwrap_or_default());
+            let ratio = medians[0].zip(*other).map(|(chat, other)| chat.0 / other.0);
+            print!(
+                "{:>16}",
+                ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"))
+            );
         }
         println!();
     }
@@ -179,89 +165,82 @@ fn print_table(load: &Load, names: &[&str], results: &[Vec<Vec<Figure>>]) {
 
 /// The median of the rounds, and how far the farthest round lies from it, in percent.
 fn median(rounds: &[Vec<Figure>], row: usize) -> Option<(f64, f64)> {
-    let values = rounds.iter().map(|figures| figures[row].2);
+    let values = rounds.iter().map(|figures| figures[row].1);
     let mut values = values.collect::<Option<Vec<f64>>>()?;
     values.sort_by(f64::total_cmp);
     let median = *values.get(values.len() / 2)?;
     let farthest = (values.last()? - median).max(median - values.first()?);
-    Some((median, farthest / median.max(f64::MIN_POSITIVE) * 100.0))
+    Some((median, farthest / median * 100.0))
 }
 
-fn commas(value: f64, decimals: usize) -> String {
-    let mut text = format!("{value:.decimals$}");
-    let mut end = text.find('.').unwrap_or(text.len());
-    while end > 3 {
-        end -= 3;
-        text.insert(end, ',');
-    }
-    text
-}
-
-/// One round of one server: starts it, lets all clients join, and puts it under load.
-fn measure(load: &Load, command: &str, window: Duration) -> Result<Vec<Figure>, Box<dyn Error>> {
+/// One round of one server: starts it, lets all clients join, and measures it under load.
+async fn measure(
+    load: &Load,
+    command: &str,
+    window: Duration,
+) -> Result<Vec<Figure>, Box<dyn Error>> {
     let Load(_, clients, traffic) = *load;
     let mut server = Server::start(command)?;
     let mut streams = vec![server.join(0)?];
-    let first = server.usage();
+    let alone = server.usage();
     for number in 1..clients {
         streams.push(server.join(number)?);
     }
-    thread::sleep(SETTLE);
+    sleep(SETTLE).await;
     if let Some(status) = server.child.try_wait()? {
         return Err(format!("the server ended: {status}").into());
     }
-    let mut room = Room::start(traffic, streams, WARM_UP + window)?;
-    room.run(WARM_UP, true)?;
+    let (room, mut readers) = Room::start(traffic, streams, WARM_UP + window)?;
+    sleep(WARM_UP).await;
 
-    let (before, own_before) = (server.usage(), own_cpu());
-    let heard_before = room.heard;
-    room.delays.clear();
+    let (before, heard_before) = (server.usage(), room.heard.load(Relaxed));
+    room.delays.lock().unwrap().clear();
     let began = Instant::now();
-    room.run(window, true)?;
-    let seconds = began.elapsed().as_secs_f64();
-    let heard = (room.heard - heard_before) as f64;
-    let (after, own_after) = (server.usage(), own_cpu());
-    room.finish()?; // the last messages are the slowest
+    sleep(window).await;
+    let (after, seconds) = (server.usage(), began.elapsed().as_secs_f64());
+    let heard = (room.heard.load(Relaxed) - heard_before) as f64;
 
-    if let Idle = traffic {
-        let memory = after.zip(first).map(|(after, first)| after.1 - first.1);
-        let each = memory.map(|memory| memory / (clients - 1) as f64);
-        return Ok(vec![("memory each (KiB)", 1, each)]);
+    room.sending.store(false, Relaxed);
+    let expected = room.sent.load(Relaxed) * (clients as u64 - 1);
+    let began = Instant::now();
+    while room.heard.load(Relaxed) < expected && began.elapsed() < TIMEOUT {
+        sleep(WARM_UP / 10).await;
     }
-    let mut figures: Vec<Figure> = vec![];
-    if let Rate(_) = traffic {
-        room.delays.sort();
-        let delay = |per_mille| {
-            let delay = room
-                .delays
-                .get((room.delays.len() - 1) * per_mille / 1000)?;
-            Some(*delay as f64 / 1e3)
-        };
-        figures.push(("delay, 50th percentile (µs)", 0, delay(500)));
-        figures.push(("delay, 99th percentile (µs)", 0, delay(990)));
-        figures.push(("delay, 99.9th percentile (µs)", 0, delay(999)));
-        figures.push(("delay, maximum (µs)", 0, delay(1000)));
-    } else {
-        figures.push(("deliveries a second", 0, Some(heard / seconds)));
+    let arrived = room.heard.load(Relaxed);
+    let dropped = iter::from_fn(|| readers.try_join_next()).count();
+    if arrived != expected || dropped > 0 {
+        return Err(
+            format!("{arrived} of {expected} deliveries, {dropped} clients dropped").into(),
+        );
     }
-    let cpu = after.zip(before).map(|(after, before)| after.0 - before.0);
-    let own = own_after
-        .zip(own_before)
-        .map(|(after, before)| after - before);
-    figures.push((
-        "CPU time a delivery (µs)",
-        2,
-        cpu.map(|cpu| cpu * 1e6 / heard),
-    ));
-    figures.push((
-        "the benchmark's own CPU time (% of a core)",
-        0,
-        own.map(|own| own / seconds * 100.0),
-    ));
-    Ok(figures)
+
+    let mut delays = room.delays.lock().unwrap();
+    delays.sort();
+    let delay =
+        |per_mille: usize| Some(delays[(delays.len() - 1) * per_mille / 1000].as_secs_f64() * 1e3);
+    let cpu = after
+        .zip(before)
+        .map(|(after, before)| (after.0 - before.0) * 1e6 / heard);
+    let memory = after
+        .zip(alone)
+        .map(|(after, alone)| (after.1 - alone.1) / (clients - 1) as f64);
+    Ok(match traffic {
+        InFlight(_) => vec![
+            ("thousand deliveries a second", Some(heard / seconds / 1e3)),
+            ("CPU time a delivery (µs)", cpu),
+        ],
+        Rate(_) => vec![
+            ("delay, 50th percentile (ms)", delay(500)),
+            ("delay, 99th percentile (ms)", delay(990)),
+            ("delay, 99.9th percentile (ms)", delay(999)),
+            ("delay, maximum (ms)", delay(1000)),
+            ("CPU time a delivery (µs)", cpu),
+        ],
+        Idle => vec![("memory each (KiB)", memory)],
+    })
 }
 
-/// A server under load, which may be several processes.
+/// A server under load; it may consist of several processes.
 struct Server {
     child: Child,
     urls: Vec<String>,
@@ -269,7 +248,7 @@ struct Server {
 
 impl Server {
     /// Runs a command in a process group of its own, and reads the URLs that it prints. The group is
-    /// killed when its standard input is closed, so no server survives the benchmark.
+    /// killed when its standard input closes, so no server outlives the benchmark.
     fn start(command: &str) -> Result<Server, Box<dyn Error>> {
         let script = "exec 3<&0; { cat <&3; kill -KILL 0; } >/dev/null & eval \"$0\"";
         let mut child = Command::new("sh")
@@ -279,7 +258,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut output = io::BufReader::new(child.stdout.take().unwrap());
         let mut server = Server {
             child,
             urls: vec![],
@@ -294,7 +273,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Opens a client's connection, and takes it through the WebSocket handshake.
+    /// Opens a client's connection and upgrades it.
     fn join(&self, number: usize) -> Result<TcpStream, Box<dyn Error>> {
         let url = &self.urls[number % self.urls.len()];
         let url = url.trim_start_matches("http://").trim_end_matches('/');
@@ -313,23 +292,25 @@ impl Server {
         Ok(socket.into_inner())
     }
 
-    /// CPU time in seconds and resident memory in KiB, of the whole process group.
+    /// CPU time in seconds and resident memory in KiB: sums over the process group (see proc(5)).
     fn usage(&self) -> Option<(f64, f64)> {
-        let (mut cpu, mut memory) = (0.0, 0.0);
+        let (mut ticks, mut memory) = (0, 0);
         for process in fs::read_dir("/proc").ok()? {
-            let process = process.ok()?.path();
-            let Some((group, spent)) = stat(&process) else {
+            let file = |name| fs::read_to_string(process.as_ref().ok()?.path().join(name)).ok();
+            let (Some(stat), Some(status)) = (file("stat"), file("status")) else {
                 continue;
             };
-            if group == self.child.id() {
-                let status = fs::read_to_string(process.join("status")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let field = |number: usize| fields[number - 3].parse::<u32>().unwrap_or(0);
+            if field(5) == self.child.id() {
+                ticks += field(14) + field(15);
                 let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-                let resident = resident.and_then(|kib| kib.trim().strip_suffix(" kB"));
-                cpu += spent;
-                memory += resident.map_or(0.0, |kib| kib.parse().unwrap());
+                memory += resident.map_or(0, |size| {
+                    size.trim_end_matches("kB").trim().parse().unwrap()
+                });
             }
         }
-        Some((cpu, memory))
+        Some((f64::from(ticks) / 100.0, f64::from(memory)))
     }
 }
 
@@ -340,197 +321,117 @@ impl Drop for Server {
     }
 }
 
-/// A process's group, and its CPU time in seconds: fields 5, 14 and 15 of its `stat` (proc(5)).
-fn stat(process: &Path) -> Option<(u32, f64)> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    let from_third: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let field = |number: usize| from_third.get(number - 3)?.parse::<u32>().ok();
-    Some((field(5)?, f64::from(field(14)? + field(15)?) / 100.0)) // ticks of 1/100 s
-}
-
-fn own_cpu() -> Option<f64> {
-    Some(stat(Path::new("/proc/self"))?.1)
-}
-
 /// The header of a text message's only frame (RFC 6455, section 5.2). A client's is masked, here
 /// with zeros.
 const FROM_CLIENT: [u8; 6] = [0x81, 0x80 | TEXT as u8, 0, 0, 0, 0];
 const FROM_SERVER: [u8; 2] = [0x81, TEXT as u8];
 
-/// A message from a sender: its digit, and the time when it was due, in nanoseconds.
-fn frame(sender: usize, due: u64) -> Vec<u8> {
-    let text = format!("{sender}{due:016x}");
-    [&FROM_CLIENT, format!("{text:.<TEXT$}").as_bytes()].concat()
-}
-
-/// All clients of a server, read by one thread. The first ones are the senders.
+/// What all clients share.
 struct Room {
     traffic: Traffic,
-    poll: Poll,
-    clients: Vec<Client>,
+    senders: Vec<TcpStream>, // the first clients
     began: Instant,
-    timer: Option<JoinHandle<io::Result<()>>>, // sends at a fixed rate
-    sent: u64,
-    heard: u64,
-    dropped: u64,
-    delays: Vec<u64>, // nanoseconds
-}
-
-struct Client {
-    stream: mio::net::TcpStream,
-    rest: Vec<u8>, // a frame whose end hasn't arrived
+    sending: AtomicBool,
+    sent: AtomicU64,
+    heard: AtomicU64,
+    delays: Mutex<Vec<Duration>>,
 }
 
 impl Room {
-    fn start(traffic: Traffic, streams: Vec<TcpStream>, time: Duration) -> io::Result<Room> {
-        let began = Instant::now();
-        let mut room = Room {
-            traffic,
-            poll: Poll::new()?,
-            clients: vec![],
-            began,
-            timer: None,
-            sent: 0,
-            heard: 0,
-            dropped: 0,
-            delays: vec![],
+    /// Starts to read for all clients, and to send for a time. A reader ends if its client is dropped.
+    fn start(
+        traffic: Traffic,
+        streams: Vec<TcpStream>,
+        time: Duration,
+    ) -> io::Result<(Arc<Room>, JoinSet<io::Result<()>>)> {
+        let senders = streams[..SENDERS].iter().map(TcpStream::try_clone);
+        let planned = match traffic {
+            InFlight(count) => SENDERS * count,
+            Rate(rate) => rate * time.as_millis() as usize / 1000,
+            Idle => 0,
         };
-        let senders: io::Result<Vec<_>> = streams[..SENDERS]
-            .iter()
-            .map(TcpStream::try_clone)
-            .collect();
-        let senders = senders?;
-        for stream in streams {
+        let room = Arc::new(Room {
+            traffic,
+            senders: senders.collect::<io::Result<_>>()?,
+            began: Instant::now(),
+            sending: AtomicBool::new(true),
+            sent: AtomicU64::new(planned as u64),
+            heard: AtomicU64::new(0),
+            delays: Mutex::new(vec![]),
+        });
+        let mut readers = JoinSet::new();
+        for (number, stream) in streams.into_iter().enumerate() {
             stream.set_nonblocking(true)?;
-            let mut stream = mio::net::TcpStream::from_std(stream);
-            let token = Token(room.clients.len());
-            room.poll
-                .registry()
-                .register(&mut stream, token, Interest::READABLE)?;
-            room.clients.push(Client {
-                stream,
-                rest: vec![],
+            let stream = tokio::net::TcpStream::from_std(stream)?;
+            readers.spawn(room.clone().read(number, stream));
+        }
+        if let InFlight(count) = traffic {
+            (0..SENDERS).try_for_each(|sender| room.send(sender, Duration::ZERO, count))?;
+        }
+        if let Rate(rate) = traffic {
+            let room = room.clone();
+            // A thread, because tokio's timers are no finer than a millisecond.
+            thread::spawn(move || {
+                for number in 0..planned {
+                    let due = Duration::from_secs(number as u64) / rate as u32;
+                    thread::sleep(due.saturating_sub(room.began.elapsed()));
+                    let _ = room.send(number % SENDERS, due, 1);
+                }
             });
         }
-        match traffic {
-            InFlight(count) => (0..SENDERS).try_for_each(|sender| room.send(sender, count))?,
-            Rate(rate) => {
-                room.sent = rate * time.as_millis() as u64 / 1000;
-                let sent = room.sent;
-                room.timer = Some(thread::spawn(move || {
-                    for number in 0..sent {
-                        let due = Duration::from_nanos(number * 1_000_000_000 / rate);
-                        thread::sleep(due.saturating_sub(began.elapsed()));
-                        let sender = number as usize % SENDERS;
-                        (&senders[sender]).write_all(&frame(sender, due.as_nanos() as u64))?;
-                    }
-                    Ok(())
-                }));
-            }
-            Idle => {}
-        }
-        Ok(room)
+        Ok((room, readers))
     }
 
-    fn send(&mut self, sender: usize, count: usize) -> io::Result<()> {
-        self.sent += count as u64;
-        self.clients[sender]
-            .stream
-            .write_all(&frame(sender, 0).repeat(count))
+    /// Sends messages: the digit of the sender, the time when they were due, and padding.
+    fn send(&self, sender: usize, due: Duration, count: usize) -> io::Result<()> {
+        let text = format!("{sender}{:016}", due.as_nanos());
+        let frame = [&FROM_CLIENT, format!("{text:.<TEXT$}").as_bytes()].concat();
+        (&self.senders[sender]).write_all(&frame.repeat(count))
     }
 
-    fn expected(&self) -> u64 {
-        self.sent * (self.clients.len() as u64 - 1)
-    }
-
-    /// Reads for some time; or, if no more is sent, until all has arrived.
-    fn run(&mut self, time: Duration, sending: bool) -> io::Result<()> {
-        let end = Instant::now() + time;
-        let mut events = Events::with_capacity(1024);
-        while Instant::now() < end && (sending || self.heard < self.expected()) {
-            self.poll.poll(&mut events, Some(end - Instant::now()))?;
-            for event in &events {
-                let client = event.token().0;
-                let answers = self.read(client)?;
-                if sending && answers > 0 {
-                    self.send((client + 1) % SENDERS, answers)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads one client until its socket is empty. If it is a sender, it returns how many messages of
-    /// the next sender it heard: for each of them, that one has to send another.
-    fn read(&mut self, index: usize) -> io::Result<usize> {
-        let client = &mut self.clients[index];
+    /// Reads what one client hears, until the server drops it. With messages in flight, each sender
+    /// answers for the next one: when it hears a message of that sender, the sender sends another.
+    async fn read(self: Arc<Room>, client: usize, stream: tokio::net::TcpStream) -> io::Result<()> {
+        let next = (client + 1) % SENDERS;
+        let answers_for_next = matches!(self.traffic, InFlight(_)) && client < SENDERS;
         let mut answers = 0;
-        let mut buffer = [0; 64 * 1024];
+        let mut stream = BufReader::with_capacity(64 * 1024, stream);
+        let (mut header, mut text) = ([0; 2], [0; 125]);
         loop {
-            let kept = client.rest.len();
-            buffer[..kept].copy_from_slice(&client.rest);
-            let length = match client.stream.read(&mut buffer[kept..]) {
-                Ok(0) => {
-                    self.dropped += 1;
-                    return Ok(0);
-                }
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(answers),
-                Err(error) => return Err(error),
-            };
-            let now = self.began.elapsed().as_nanos() as u64;
-            let mut bytes = &buffer[..kept + length];
-            while let [first, size, rest @ ..] = bytes {
-                let Some((text, rest)) = rest.split_at_checked(usize::from(*size)) else {
-                    break;
-                };
-                bytes = rest;
-                if *first == 0x89 {
-                    continue; // a ping: no answer is due so soon
-                }
-                if *first != 0x81 || text.len() < TEXT {
-                    return Err(io::Error::other(format!(
-                        "a frame that begins with {first:#x}"
-                    )));
-                }
-                let text = &text[text.len() - TEXT..]; // a server may put a name before it
-                let sender = usize::from(text[0] - b'0');
-                if sender == index {
-                    continue;
-                }
-                self.heard += 1;
-                match self.traffic {
-                    Rate(_) => {
-                        let due = std::str::from_utf8(&text[1..17]).unwrap();
-                        let due = u64::from_str_radix(due, 16).unwrap();
-                        self.delays.push(now.saturating_sub(due));
-                    }
-                    _ if index < SENDERS && sender == (index + 1) % SENDERS => answers += 1,
-                    _ => {}
-                }
+            let all_read = stream.buffer().len() < FROM_SERVER.len() + TEXT;
+            if all_read && answers > 0 && self.sending.load(Relaxed) {
+                self.sent.fetch_add(answers as u64, Relaxed);
+                self.send(next, Duration::ZERO, answers)?;
+                answers = 0;
             }
-            client.rest.clear();
-            client.rest.extend_from_slice(bytes);
+            stream.read_exact(&mut header).await?;
+            let text = &mut text[..usize::from(header[1])];
+            stream.read_exact(text).await?;
+            match header[0] {
+                0x81 => {}
+                0x89 => continue, // a ping: a round is too short for an answer to be missed
+                first => return Err(io::Error::other(format!("a frame began with {first:#x}"))),
+            }
+            let text = &text[text.len() - TEXT..]; // a server may put a name before it
+            let sender = usize::from(text[0] - b'0');
+            if sender == client {
+                continue;
+            }
+            self.heard.fetch_add(1, Relaxed);
+            answers += usize::from(answers_for_next && sender == next);
+            if let Rate(_) = self.traffic {
+                let due = std::str::from_utf8(&text[1..17]).unwrap().parse().unwrap();
+                let delay = self
+                    .began
+                    .elapsed()
+                    .saturating_sub(Duration::from_nanos(due));
+                self.delays.lock().unwrap().push(delay);
+            }
         }
-    }
-
-    /// Sends no more, and waits for what is under way.
-    fn finish(&mut self) -> Result<(), Box<dyn Error>> {
-        if let Some(timer) = self.timer.take() {
-            timer.join().unwrap()?;
-        }
-        self.run(TIMEOUT, false)?;
-        let (heard, expected, dropped) = (self.heard, self.expected(), self.dropped);
-        if heard != expected || dropped > 0 {
-            return Err(
-                format!("{heard} of {expected} deliveries, {dropped} clients dropped").into(),
-            );
-        }
-        Ok(())
     }
 }
 
-/// The plainest server: a thread for each client, and one write to a socket for each delivery.
+/// The plain loop of writes.
 fn floor() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("http://{}", listener.local_addr().unwrap());
