@@ -1,27 +1,26 @@
-//! Measures the chat under five loads, beside other servers:
+//! Measures the chat beside other servers, under five loads:
 //!
 //! ```text
-//! cargo bench                                               # the chat, the floor, and the Go program
-//! cargo bench --bench figures -- --short                    # one short round of the chat and the floor
-//! cargo bench --bench figures -- --against NAME 'COMMAND'   # one more column; can be repeated
+//! cargo bench                                              # the chat, the floor, and the Go program
+//! cargo bench --bench figures -- --against NAME 'COMMAND'  # one more server; can be repeated
+//! cargo test --bench figures -- --short                    # some seconds; shows that all works
 //! ```
 //!
-//! The floor is a plain loop of writes: a thread for each client reads its messages, and writes
-//! each of them to one socket after the other.
+//! The floor is a plain loop of writes: one thread for each client reads its messages, and writes
+//! each message to one socket after the other. The Go program is in `examples/go`.
 //!
-//! `sh` runs COMMAND. It starts a server that sends each text message to all clients. Its first
-//! line of output is the server's URL, with the path `/ws` if it names none. If one room has
-//! several servers, all their URLs stand on that line, and clients join them in turns. CPU time and
-//! memory are the sums of all processes that COMMAND starts, which are killed after each round.
+//! COMMAND starts a server that sends each text message to all clients. `sh` runs it. The first line
+//! of its output is the server's URL; without a path, clients join at `/ws`. If several servers are
+//! one room, that line has all their URLs, and clients join them in turn. CPU time and memory are
+//! the sums of all processes that COMMAND starts. They are killed after each round.
 //!
-//! Warp's example `websockets_chat` isn't part of the published crate, so it is no default column.
-//! With a build of it, say `--against warp 'echo http://127.0.0.1:3030/chat; exec ./websockets_chat'`.
+//! Warp's example `websockets_chat` isn't in the published crate, so it has no column by default.
+//! Build it from warp's repository, then add
+//! `--against warp 'echo http://127.0.0.1:3030/chat; exec target/release/examples/websockets_chat'`.
 //!
-//! A delivery is one message that reaches one client. Messages that return to their sender don't
-//! count, because not every server sends them back. If a server loses a delivery or drops a client,
-//! the benchmark says so and fails.
-//!
-//! It runs on Unix. CPU time and memory are known on Linux only.
+//! A delivery is one message that reaches one client. A message that comes back to its sender isn't
+//! counted, because not all servers send it back. The benchmark fails if a server loses a delivery
+//! or drops a client. It needs Unix, and knows CPU time and memory on Linux only.
 
 use Traffic::{Idle, InFlight, Rate};
 use std::error::Error;
@@ -44,13 +43,6 @@ const SETTLE: Duration = Duration::from_millis(300); // a server may add clients
 const WARM_UP: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_secs(5); // for a server to start, and for late deliveries
 
-const CHAT: &str = concat!("exec '", env!("CARGO_BIN_EXE_chat"), "' 127.0.0.1:0");
-const GO: &str = concat!(
-    "program='",
-    env!("CARGO_TARGET_TMPDIR"),
-    "/go-chat'; cd examples/go && go build -o \"$program\" main.go && \
-     echo http://127.0.0.1:8080 && exec \"$program\""
-);
 const USAGE: &str = "usage: cargo bench --bench figures -- [--short] [--against NAME 'COMMAND']...";
 
 struct Load(&'static str, usize, Traffic); // name, number of clients, and what they do
@@ -74,10 +66,7 @@ type Figure = (&'static str, Option<f64>); // the name, and the value if it is k
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let program = env::current_exe().unwrap();
-    let floor_command = format!("exec '{}' --floor", program.display());
-    let mut targets = vec![("chat".to_string(), CHAT.to_string())];
-    targets.push(("floor".to_string(), floor_command));
+    let mut others = vec![];
     let mut short = false;
     let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
@@ -86,7 +75,7 @@ async fn main() {
             "--short" => short = true,
             "--against" => {
                 let name = arguments.next().expect(USAGE);
-                targets.push((name, arguments.next().expect(USAGE)));
+                others.push((name, arguments.next().expect(USAGE)));
             }
             _ => panic!("{USAGE}"),
         }
@@ -96,16 +85,23 @@ async fn main() {
     } else {
         (3, 10 * WARM_UP)
     };
+    let chat = format!("exec '{}' 127.0.0.1:0", env!("CARGO_BIN_EXE_chat"));
+    let floor = format!("exec '{}' --floor", env::current_exe().unwrap().display());
+    let mut targets = vec![("chat".to_string(), chat), ("floor".to_string(), floor)];
     if !short {
-        match Server::start(GO) {
-            Ok(_) => targets.insert(2, ("Go".to_string(), GO.to_string())),
+        let program = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-chat");
+        let build = format!("cd examples/go && go build -o '{program}' main.go");
+        let go = format!("{build} && echo http://127.0.0.1:8080 && exec '{program}'");
+        match Server::start(&go) {
+            Ok(_) => targets.push(("Go".to_string(), go)),
             Err(_) => println!("No column for the Go program: `go build` fails in examples/go."),
         }
     }
+    targets.append(&mut others);
 
     let cores = thread::available_parallelism().map_or(0, usize::from);
-    println!("{cores} cores, {TEXT} bytes of text in a message, {rounds} round(s) in turns:");
-    println!("the median, and how far the farthest round lies from it\n");
+    println!("{cores} cores; {TEXT} bytes of text in a message; rounds: {rounds}");
+    println!("each figure: the median of all rounds ± the distance to the farthest one\n");
     let mut failed = false;
     for load in LOADS {
         let mut results = vec![vec![]; targets.len()];
@@ -137,10 +133,12 @@ fn print_table(Load(name, clients, traffic): Load, names: &[&str], results: &[Ve
         Idle => String::new(),
     };
     print!("{:<52}", format!("{name}: {clients} clients{traffic}"));
-    names.iter().for_each(|name| print!("{name:>12}      "));
-    names[1..]
-        .iter()
-        .for_each(|name| print!("{:>16}", format!("chat : {name}")));
+    for name in names {
+        print!("{name:>12}      ");
+    }
+    for name in &names[1..] {
+        print!("{:>16}", format!("chat : {name}"));
+    }
     println!();
     let any_round = results.iter().flatten().next();
     for (row, (name, _)) in any_round.into_iter().flatten().enumerate() {
@@ -153,11 +151,10 @@ fn print_table(Load(name, clients, traffic): Load, names: &[&str], results: &[Ve
             }
         }
         for other in &medians[1..] {
-            let ratio = medians[0].zip(*other).map(|(chat, other)| chat.0 / other.0);
-            print!(
-                "{:>16}",
-                ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"))
-            );
+            match (medians[0], other) {
+                (Some((chat, _)), Some((other, _))) => print!("{:>16.2}", chat / other),
+                _ => print!("{:>16}", ""),
+            }
         }
         println!();
     }
@@ -209,34 +206,38 @@ async fn measure(
     let arrived = room.heard.load(Relaxed);
     let dropped = iter::from_fn(|| readers.try_join_next()).count();
     if arrived != expected || dropped > 0 {
-        return Err(
-            format!("{arrived} of {expected} deliveries, {dropped} clients dropped").into(),
-        );
+        let lost = expected as i64 - arrived as i64;
+        return Err(format!("deliveries lost: {lost}, clients dropped: {dropped}").into());
     }
 
     let mut delays = room.delays.lock().unwrap();
     delays.sort();
-    let delay =
-        |per_mille: usize| Some(delays[(delays.len() - 1) * per_mille / 1000].as_secs_f64() * 1e3);
+    let delay = |part: f64| {
+        let last = delays.len() as f64 - 1.0;
+        Some(delays[(last * part) as usize].as_secs_f64() * 1e3)
+    };
     let cpu = after
         .zip(before)
-        .map(|(after, before)| (after.0 - before.0) * 1e6 / heard);
+        .map(|([after, _], [before, _])| (after - before) * 1e6 / heard);
     let memory = after
         .zip(alone)
-        .map(|(after, alone)| (after.1 - alone.1) / (clients - 1) as f64);
+        .map(|([_, after], [_, alone])| after - alone);
     Ok(match traffic {
         InFlight(_) => vec![
             ("thousand deliveries a second", Some(heard / seconds / 1e3)),
             ("CPU time a delivery (µs)", cpu),
         ],
         Rate(_) => vec![
-            ("delay, 50th percentile (ms)", delay(500)),
-            ("delay, 99th percentile (ms)", delay(990)),
-            ("delay, 99.9th percentile (ms)", delay(999)),
-            ("delay, maximum (ms)", delay(1000)),
+            ("delay, 50th percentile (ms)", delay(0.5)),
+            ("delay, 99th percentile (ms)", delay(0.99)),
+            ("delay, 99.9th percentile (ms)", delay(0.999)),
+            ("delay, maximum (ms)", delay(1.0)),
             ("CPU time a delivery (µs)", cpu),
         ],
-        Idle => vec![("memory each (KiB)", memory)],
+        Idle => vec![(
+            "memory each (KiB)",
+            memory.map(|all| all / (clients - 1) as f64),
+        )],
     })
 }
 
@@ -293,7 +294,7 @@ impl Server {
     }
 
     /// CPU time in seconds and resident memory in KiB: sums over the process group (see proc(5)).
-    fn usage(&self) -> Option<(f64, f64)> {
+    fn usage(&self) -> Option<[f64; 2]> {
         let (mut ticks, mut memory) = (0, 0);
         for process in fs::read_dir("/proc").ok()? {
             let file = |name| fs::read_to_string(process.as_ref().ok()?.path().join(name)).ok();
@@ -304,13 +305,11 @@ impl Server {
             let field = |number: usize| fields[number - 3].parse::<u32>().unwrap_or(0);
             if field(5) == self.child.id() {
                 ticks += field(14) + field(15);
-                let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-                memory += resident.map_or(0, |size| {
-                    size.trim_end_matches("kB").trim().parse().unwrap()
-                });
+                let resident = status.split("VmRSS:").nth(1).unwrap_or("0");
+                memory += resident.split_whitespace().next()?.parse::<u32>().ok()?;
             }
         }
-        Some((f64::from(ticks) / 100.0, f64::from(memory)))
+        Some([f64::from(ticks) / 100.0, f64::from(memory)])
     }
 }
 
@@ -389,27 +388,27 @@ impl Room {
         (&self.senders[sender]).write_all(&frame.repeat(count))
     }
 
-    /// Reads what one client hears, until the server drops it. With messages in flight, each sender
-    /// answers for the next one: when it hears a message of that sender, the sender sends another.
+    /// Reads what one client hears, until the server drops it. With messages in flight, a sender's
+    /// message that reaches the sender before it makes room for another one.
     async fn read(self: Arc<Room>, client: usize, stream: tokio::net::TcpStream) -> io::Result<()> {
         let next = (client + 1) % SENDERS;
-        let answers_for_next = matches!(self.traffic, InFlight(_)) && client < SENDERS;
-        let mut answers = 0;
+        let watches_next = matches!(self.traffic, InFlight(_)) && client < SENDERS;
+        let mut landed = 0;
         let mut stream = BufReader::with_capacity(64 * 1024, stream);
         let (mut header, mut text) = ([0; 2], [0; 125]);
         loop {
             let all_read = stream.buffer().len() < FROM_SERVER.len() + TEXT;
-            if all_read && answers > 0 && self.sending.load(Relaxed) {
-                self.sent.fetch_add(answers as u64, Relaxed);
-                self.send(next, Duration::ZERO, answers)?;
-                answers = 0;
+            if all_read && landed > 0 && self.sending.load(Relaxed) {
+                self.sent.fetch_add(landed as u64, Relaxed);
+                self.send(next, Duration::ZERO, landed)?;
+                landed = 0;
             }
             stream.read_exact(&mut header).await?;
             let text = &mut text[..usize::from(header[1])];
             stream.read_exact(text).await?;
             match header[0] {
                 0x81 => {}
-                0x89 => continue, // a ping: a round is too short for an answer to be missed
+                0x89 => continue, // a ping: no server waits less than a round for the pong
                 first => return Err(io::Error::other(format!("a frame began with {first:#x}"))),
             }
             let text = &text[text.len() - TEXT..]; // a server may put a name before it
@@ -418,13 +417,10 @@ impl Room {
                 continue;
             }
             self.heard.fetch_add(1, Relaxed);
-            answers += usize::from(answers_for_next && sender == next);
+            landed += usize::from(watches_next && sender == next);
             if let Rate(_) = self.traffic {
                 let due = std::str::from_utf8(&text[1..17]).unwrap().parse().unwrap();
-                let delay = self
-                    .began
-                    .elapsed()
-                    .saturating_sub(Duration::from_nanos(due));
+                let delay = self.began.elapsed() - Duration::from_nanos(due);
                 self.delays.lock().unwrap().push(delay);
             }
         }
