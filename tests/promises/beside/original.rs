@@ -31,6 +31,8 @@ async fn built() -> &'static PathBuf {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("original");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("main.go"), program).unwrap();
+        let page = include_str!("../../../index.html");
+        std::fs::write(folder.join("index.html"), page).unwrap();
         let output = Command::new("go")
             .args(["build", "-o", "original", "main.go"])
             .current_dir(&folder)
@@ -50,7 +52,7 @@ async fn start() -> Server {
     let folder = built().await;
     let address = free_address();
     let child = program(folder.join("original"), &[])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/go")) // its page is beside main.rs
+        .current_dir(folder)
         .env("ADDRESS", &address)
         .spawn()
         .unwrap();

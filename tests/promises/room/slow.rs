@@ -77,7 +77,7 @@ pub async fn nobody_waits_for_stuck_clients(
     own.await.unwrap();
     let lag = listener.await.unwrap();
     println!("the listener was {lag} messages behind, at most");
-    assert!(lag < 500, "the listener was {lag} messages behind");
+    assert!(lag < 700, "the listener was {lag} messages behind");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
