@@ -120,23 +120,39 @@ fn the_compiler_says_what_the_table_says() {
     }
 }
 
+/// Applies a diff without positions: an empty line ends a hunk.
+fn apply(program: &str, diff: &str) -> String {
+    let mut changed: Vec<&str> = program.lines().collect();
+    for hunk in diff.trim_end().split("\n\n") {
+        let side = |sign| {
+            let lines = hunk.lines().filter(move |line| !line.starts_with(sign));
+            lines.map(|line| &line[1..]).collect::<Vec<_>>()
+        };
+        let (before, after) = (side('+'), side('-'));
+        let mut places = changed.windows(before.len());
+        let at = places.position(|place| place == before);
+        let at = at.unwrap_or_else(|| panic!("not there:\n{hunk}"));
+        changed.splice(at..at + before.len(), after);
+    }
+    changed.join("\n") + "\n"
+}
+
 #[test]
 #[ignore = "builds copies of the program"]
 fn the_first_step_of_each_exercise_builds() {
     let copy = Variant::new("lesson-exercises");
-    let rows = rows(section("Exercises"));
-    assert!(rows.len() >= 6, "only {} rows", rows.len());
-    for row in rows {
-        let [exercise, before, after] = &row[..] else {
-            panic!("three columns: {row:?}")
-        };
+    let exercises: Vec<_> = section("Exercises").split("\n### ").skip(1).collect();
+    assert!(exercises.len() >= 6, "only {} exercises", exercises.len());
+    for exercise in exercises {
         if exercise.contains("`cargo add serde_json`") {
             let manifest = include_str!("../../Cargo.toml");
             let added =
                 manifest.replace("[dependencies]\n", "[dependencies]\nserde_json = \"1\"\n");
             std::fs::write(copy.0.join("Cargo.toml"), added).unwrap();
         }
-        copy.write(&change(PROGRAM, before, after));
+        let diff = exercise.split("```").nth(1).unwrap();
+        let diff = diff.strip_prefix("diff\n").expect("a diff comes first");
+        copy.write(&apply(PROGRAM, diff));
         assert_eq!(copy.check(), None, "{exercise}");
     }
 }
