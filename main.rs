@@ -1,7 +1,7 @@
 //! A chat room over WebSocket: every message goes to all clients, in the same order.
 //!
 //! The first half is the Go program, part for part. The second half, from `MAX_MESSAGE` on, protects
-//! the room, and does what Go's libraries do. On a first reading, trust its names and skip it.
+//! the room, and does what Go's libraries do.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -18,8 +18,7 @@ use warp::http::{StatusCode, uri::Authority};
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
-/// The connected clients: each one's number, and the sending end of its queue. `Arc` lets all tasks
-/// share the map. `RwLock` lets many read it, or one change it.
+/// The connected clients: each one's number, and the sending end of its queue.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
 /// The two ends of a channel. `broadcast` is one channel, and each client's queue is another.
@@ -96,7 +95,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     };
 
     if code != 1000 {
-        task::yield_now().await; // its last messages get into its queue first
+        task::yield_now().await; // `handle_messages` puts its last message into its queue first
         let _ = client.send(Message::close_with(code, reason)).await;
         // If we closed now, with unread bytes, TCP would reset, and the close frame could be lost.
         sleep(CLOSE_TIMEOUT).await;
@@ -106,8 +105,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     log(&room, format!("client {id} left: {reason}"));
 }
 
-/// Sends each message to all clients, in a task of its own. Only this task fills their queues, so
-/// all get the same order.
+/// Sends each message to all clients, in a task of its own. As only this task does that, all receive
+/// the same order.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(message) = messages.recv().await {
         let mut full = Vec::new();
@@ -125,23 +124,24 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const BATCH: usize = 32; // messages that a writer takes from its queue at once
-const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages: the texts in all queues share 32 MiB
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library collects 128 KiB
+const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all queues share their texts, 32 MiB
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library writes at 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a turn to read ends when it is empty
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in small turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, while the queue is filling up
 const PING_INTERVAL: Duration = Duration::from_secs(25); // many proxies cut idle connections after 30 s
-/// For the pong. The ping may wait behind a full queue of 32 MiB: at 128 KiB in 0.4 s that takes 102 s.
+/// A ping comes after 25 s, and may wait behind a full queue: 32 MiB, 128 KiB in 0.4 s, take 102 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(130);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to arrive
 
-/// The close code (RFC 6455, section 7.4.1) and the reason with which a client leaves.
+/// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. With 1000, it has closed
+/// the connection, or lost it.
 struct Close(u16, &'static str);
 
 /// Lets in programs that send no `Origin`, and our own page: its `Origin` names our `Host` (RFC
-/// 6454). A foreign page gets status 403. With DNS rebinding, an attacker's name points here, so its
-/// `Origin` names our `Host`, too. Over `https`, the certificate prevents that. So over `http`, only
-/// IP addresses and `localhost` are let in.
+/// 6454). A page from another site gets status 403. With DNS rebinding, attackers point their own
+/// domain at us, so both match. Over `https`, our certificate doesn't fit their domain. So over
+/// `http`, only IP addresses and `localhost` are let in.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
@@ -197,15 +197,15 @@ async fn read_message(
     }
 }
 
-/// Tells errors apart by their words, as their type belongs to tungstenite, the library below warp.
-/// Unknown words count as 1002.
+/// Tells errors apart by their text, as their type belongs to tungstenite, the library below warp. An
+/// unknown text counts as 1002.
 fn close_reason(error: warp::Error) -> Close {
-    let words = error.to_string();
-    if words.contains("too long") {
+    let text = error.to_string();
+    if text.contains("too long") {
         Close(1009, "the message was too long")
-    } else if words.contains("UTF-8") {
+    } else if text.contains("UTF-8") {
         Close(1007, "the text was not valid UTF-8")
-    } else if words.contains("reset") || words.contains("IO error") {
+    } else if text.contains("reset") || text.contains("IO error") {
         Close(1000, "the connection was lost")
     } else {
         Close(1002, "this client broke the WebSocket protocol")
@@ -213,8 +213,8 @@ fn close_reason(error: warp::Error) -> Close {
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
-/// Ends when the client is stuck, or its queue is closed. `client.closed()` notices that. A write
-/// error ends nothing: the reading half meets it, too.
+/// Ends when the client is stuck. That drops the queue, and `client.closed()` returns. A write error
+/// ends nothing: the reading half meets it, too, behind the client's last messages.
 async fn write_messages(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: Receiver,
@@ -229,6 +229,7 @@ async fn write_messages(
                 in_time(sink.feed(message), &queue).await?;
             }
             if !queue.is_empty() {
+                // else `recv_many` would wait
                 queue.recv_many(&mut batch, BATCH).await;
             }
         }
@@ -249,8 +250,7 @@ async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
 async fn stuck(queue: &Receiver) {
     loop {
         sleep(WRITE_TIMEOUT).await;
-        // After a standstill, tokio sees the timer before the sockets. We give way once, so that it
-        // looks at the sockets, too.
+        // After a standstill, tokio sees the timer before the sockets. So let it look at those.
         task::yield_now().await;
         if queue.len() > QUEUE / 2 {
             return;
