@@ -1,5 +1,5 @@
-//! The Go program in Rust and nothing more: the same parts in the same order as in go/main.go. What
-//! this one leaves out, the real program (main.rs) has.
+//! The Go program in Rust: the same parts in the same order as in go/main.go. What it leaves out,
+//! main.rs has.
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
