@@ -1,10 +1,14 @@
-//! What the chat promises, seen from outside: the real program, real sockets, a real browser.
+//! What the chat promises, seen from outside: the real program, real sockets, real browsers. They run on Linux: they
+//! read /proc, send signals, and start programs that come with Debian.
+//!
+//! - `room`: messages and their order, slow clients, memory, limits, origins, joining and leaving, shutdown, times
+//! - `page`: the page in three browsers
+//! - `beside`: the Go program that this one is the twin of, nginx in front, several machines with Redis
+//! - `docs`: what README and docs/ quote and claim
+//! - `support`: server, clients, raw frames, a relay, copies of the program with a change
 
-mod broker;
-mod nginx;
-mod original;
+mod beside;
+mod docs;
 mod page;
-mod proxy;
-mod readme;
 mod room;
-mod server;
+mod support;

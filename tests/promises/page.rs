@@ -1,7 +1,6 @@
 //! What the page promises, seen in three real browsers with the real program behind it.
 
-use crate::proxy::{Answer, Proxy};
-use crate::server::*;
+use crate::support::{client::*, relay::*, server::*, *};
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -393,7 +392,7 @@ async fn what_looks_like_html_is_shown_as_text_and_nothing_runs(engine: Engine) 
         "<script>document.title = 'run'</script>",
         "<b>bold</b> &amp; a  b\nc",
     ] {
-        say(&mut talker, text).await;
+        send(&mut talker, text).await;
         browser.until_last(text).await;
     }
     assert_eq!(
@@ -542,7 +541,7 @@ async fn one_sees_who_speaks(engine: Engine) {
         json!("\"What is said from now on appears here.\"")
     );
     let mut other = server.join().await;
-    say(&mut other, "of another").await;
+    send(&mut other, "of another").await;
     browser.until_last("of another").await;
     // What was sent is in sight all the time: when it has left the one box, it is in the other.
     let watch = "new MutationObserver(() => {
@@ -587,7 +586,7 @@ async fn a_message_goes_by_its_own_direction(engine: Engine) {
     let server = Server::start().await;
     let browser = Browser::open(engine, &server.address).await;
     let mut other = server.join().await;
-    say(&mut other, "שלום, מה שלומך?").await;
+    send(&mut other, "שלום, מה שלומך?").await;
     browser.until_last("?").await;
     let left = |index: usize| {
         format!(
@@ -611,7 +610,7 @@ async fn three_messages_are_copied_as_three_lines(engine: Engine) {
     let browser = Browser::open(engine, &server.address).await;
     let mut other = server.join().await;
     for text in ["one", "two words", "three"] {
-        say(&mut other, text).await;
+        send(&mut other, text).await;
     }
     browser.until_last("three").await;
     browser.ask("getSelection().selectAllChildren(chat)").await;
@@ -635,13 +634,13 @@ async fn one_message_cannot_bury_the_others(engine: Engine) {
     let browser = Browser::open(engine, &server.address).await;
     let mut other = server.join().await;
     for count in 1..=22 {
-        say(&mut other, "\n".repeat(64 * 1024)).await;
-        hear(&mut other).await;
+        send(&mut other, "\n".repeat(64 * 1024)).await;
+        receive(&mut other).await;
         browser
             .until(&format!("chat.childElementCount === {count}"))
             .await;
     }
-    say(&mut other, "the newest").await;
+    send(&mut other, "the newest").await;
     browser.until_last("the newest").await;
     browser.until(AT_END).await;
     browser
@@ -664,7 +663,7 @@ async fn zooming_at_the_end_stays_at_the_end(engine: Engine) {
     let browser = Browser::open(engine, &server.address).await;
     let mut talker = server.join().await;
     for count in 1..=200 {
-        say(
+        send(
             &mut talker,
             format!("number {count} {}", "word ".repeat(40)),
         )
@@ -694,12 +693,12 @@ async fn a_hidden_tab_counts_what_has_come(engine: Engine) {
             document.dispatchEvent(new Event('visibilitychange'))"
         )
     };
-    say(&mut talker, "seen").await;
+    send(&mut talker, "seen").await;
     browser.until_last("seen").await;
     assert_eq!(browser.ask("document.title").await, json!("Chat"));
     browser.ask(&format!("({})", hidden(true))).await;
     for _ in 0..3 {
-        say(&mut talker, "not seen").await;
+        send(&mut talker, "not seen").await;
     }
     browser.until("document.title === '(3) Chat'").await;
     browser.ask(&format!("({})", hidden(false))).await;
@@ -711,11 +710,11 @@ async fn away_it_leaves_the_room_and_back_it_is_in_again(engine: Engine) {
     let mut server = Server::start().await;
     let elsewhere = Server::start().await;
     let browser = Browser::open(engine, &server.address).await;
-    server.says("joined").await;
+    server.logs("joined").await;
     browser.visit(&elsewhere.address).await;
-    server.says("left").await;
+    server.logs("left").await;
     browser.client.back().await.unwrap();
-    server.says("joined").await;
+    server.logs("joined").await;
     browser.until("state.textContent === 'Connected'").await;
     browser.type_in(&format!("back{}", Key::Enter)).await;
     browser.until_last("back").await;
@@ -839,7 +838,7 @@ async fn it_connects_at_once_when_the_browser_is_online_or_the_tab_visible_again
 async fn it_does_not_connect_twice(engine: Engine) {
     let mut server = Server::start().await;
     let browser = Browser::open(engine, &server.address).await;
-    server.says("joined").await;
+    server.logs("joined").await;
     browser.ask("dispatchEvent(new Event('pageshow'))").await;
     browser
         .ask("document.dispatchEvent(new Event('visibilitychange'))")
@@ -847,7 +846,7 @@ async fn it_does_not_connect_twice(engine: Engine) {
     browser.type_in(&format!("heard once{}", Key::Enter)).await;
     browser.until_last("heard once").await;
     assert_eq!(browser.ask("chat.childElementCount").await, json!(1));
-    assert!(server.terminal.try_recv().is_err());
+    assert!(server.log.try_recv().is_err());
     browser.close().await;
 }
 
@@ -913,7 +912,7 @@ async fn a_reader_who_scrolled_up_is_not_moved(engine: Engine) {
     let browser = Browser::open(engine, &server.address).await;
     let mut talker = server.join().await;
     for count in 1..=990 {
-        say(&mut talker, format!("number {count}")).await;
+        send(&mut talker, format!("number {count}")).await;
     }
     browser.until_last("number 990").await;
     browser.until(AT_END).await;
@@ -927,7 +926,7 @@ async fn a_reader_who_scrolled_up_is_not_moved(engine: Engine) {
     let place = "[...chat.children].find((line) => line.firstChild.data === 'number 701').getBoundingClientRect().top";
     let before = browser.ask(place).await.as_f64().unwrap();
     for count in 991..=1100 {
-        say(&mut talker, format!("number {count}")).await; // from 1,001 on the oldest lines are taken out
+        send(&mut talker, format!("number {count}")).await; // from 1,001 on the oldest lines are taken out
     }
     browser.until_last("number 1100").await;
     assert_eq!(browser.ask("chat.childElementCount").await, json!(1000));
@@ -941,7 +940,7 @@ async fn a_reader_who_scrolled_up_is_not_moved(engine: Engine) {
     browser.click("more").await;
     browser.until(&format!("more.hidden && {AT_END}")).await;
     browser.ask("scroller.scrollTop = -5").await; // near the end is at the end
-    say(&mut talker, "followed again").await;
+    send(&mut talker, "followed again").await;
     browser.until_last("followed again").await;
     browser.until(AT_END).await;
     browser.close().await;
@@ -951,7 +950,7 @@ async fn nothing_scrolls_sideways_at_320_pixels(engine: Engine) {
     let server = Server::start().await;
     let browser = Browser::open(engine, &server.address).await;
     let mut talker = server.join().await;
-    say(&mut talker, "m".repeat(1000)).await;
+    send(&mut talker, "m".repeat(1000)).await;
     browser.until_last("mmm").await;
     for size in ["100%", "200%"] {
         // A frame of 320 pixels: a window of Chromium can't be as narrow.
@@ -999,19 +998,19 @@ async fn the_input_takes_what_the_room_takes_and_no_more(engine: Engine) {
 
 async fn a_server_that_closes_at_once_is_asked_ever_more_rarely(engine: Engine) {
     let server = Server::start().await;
-    let mut proxy = Proxy::start(&server.address, |head| {
+    let mut proxy = Relay::http(&server.address, |head| {
         if head.starts_with("GET /ws") {
-            Answer::Drop
+            Action::Drop
         } else {
-            Answer::Pass(head.to_owned())
+            Action::Forward(head.to_owned())
         }
     })
     .await;
     let browser = Browser::start(engine).await;
     browser.goto(&proxy.address).await;
-    within(proxy.until("GET /ws", 1)).await;
+    within(proxy.requests("GET /ws", 1)).await;
     let begin = tokio::time::Instant::now();
-    tokio::time::timeout(3 * LIMIT, proxy.until("GET /ws", 5))
+    tokio::time::timeout(3 * LIMIT, proxy.requests("GET /ws", 5))
         .await
         .unwrap();
     // The shortest waits are 0.25, 0.5, 1, 2 and 4 seconds.
@@ -1026,18 +1025,18 @@ async fn a_server_that_is_away_behind_a_proxy_is_asked_and_not_connected_to(engi
     let server = Server::start().await;
     let away = Arc::new(AtomicBool::new(false));
     let is_away = away.clone();
-    let mut proxy = Proxy::start(&server.address, move |head| {
+    let mut proxy = Relay::http(&server.address, move |head| {
         if is_away.load(Ordering::Relaxed) && !head.starts_with("GET / ") {
-            Answer::Say("502 Bad Gateway")
+            Action::Reply("502 Bad Gateway".to_owned())
         } else {
-            Answer::Pass(head.to_owned())
+            Action::Forward(head.to_owned())
         }
     })
     .await;
     let browser = Browser::start(engine).await;
     away.store(true, Ordering::Relaxed);
     browser.goto(&proxy.address).await;
-    let asked = within(proxy.until("HEAD", 4)).await;
+    let asked = within(proxy.requests("HEAD", 4)).await;
     assert!(!asked.iter().any(|head| head.starts_with("GET /ws")));
     assert_eq!(
         browser.ask("state.textContent").await,
@@ -1060,14 +1059,14 @@ async fn a_server_that_is_away_behind_a_proxy_is_asked_and_not_connected_to(engi
 async fn a_page_that_is_not_let_in_says_so_once(engine: Engine) {
     let server = Server::start().await;
     // A proxy that doesn't pass `Host` on: to the room, the page is a foreign one.
-    let mut proxy = Proxy::start(&server.address, |head| {
+    let mut proxy = Relay::http(&server.address, |head| {
         let host = head.lines().find(|line| line.starts_with("Host:")).unwrap();
-        Answer::Pass(head.replace(host, "Host: 127.0.0.1"))
+        Action::Forward(head.replace(host, "Host: 127.0.0.1"))
     })
     .await;
     let browser = Browser::start(engine).await;
     browser.goto(&proxy.address).await;
-    within(proxy.until("GET /ws", 3)).await;
+    within(proxy.requests("GET /ws", 3)).await;
     browser
         .until("state.textContent === 'Not let in, retrying'")
         .await;
@@ -1080,13 +1079,13 @@ async fn a_page_that_is_not_let_in_says_so_once(engine: Engine) {
 
 async fn behind_a_password_and_under_a_path_it_works_as_it_is(engine: Engine) {
     let server = Server::start().await;
-    let mut proxy = Proxy::start(&server.address, |head| {
+    let mut proxy = Relay::http(&server.address, |head| {
         if !head.contains("uthorization: Basic dTpw") && !head.contains("/ws") {
-            Answer::Say("401 Unauthorized\r\nWWW-Authenticate: Basic realm=chat")
+            Action::Reply("401 Unauthorized\r\nWWW-Authenticate: Basic realm=chat".to_owned())
         } else if head.contains(" /chat/") {
-            Answer::Pass(head.replacen(" /chat/", " /", 1))
+            Action::Forward(head.replacen(" /chat/", " /", 1))
         } else {
-            Answer::Say("404 Not Found")
+            Action::Reply("404 Not Found".to_owned())
         }
     })
     .await;
@@ -1095,7 +1094,7 @@ async fn behind_a_password_and_under_a_path_it_works_as_it_is(engine: Engine) {
     browser.until("state.textContent === 'Connected'").await;
     browser.type_in(&format!("heard{}", Key::Enter)).await;
     browser.until_last("heard").await;
-    within(proxy.until("GET /chat/ws ", 1)).await;
+    within(proxy.requests("GET /chat/ws ", 1)).await;
     let _ = browser.console().await; // the 401 before the password
     browser.close().await;
 }
@@ -1106,7 +1105,7 @@ async fn a_busy_room_does_not_hide_that_one_is_not_heard(engine: Engine) {
     let mut talker = server.join().await;
     let talk = tokio::spawn(async move {
         loop {
-            say(&mut talker, "busy").await;
+            send(&mut talker, "busy").await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
@@ -1127,9 +1126,9 @@ async fn a_busy_room_does_not_hide_that_one_is_not_heard(engine: Engine) {
 
 async fn a_long_text_on_a_slow_line_is_waited_for(engine: Engine) {
     let server = Server::start().await;
-    let proxy = Proxy::start(&server.address, |head| Answer::Pass(head.to_owned())).await;
+    let proxy = Relay::start(&server.address).await;
     let browser = Browser::open(engine, &proxy.address).await;
-    proxy.upload.store(4000, Ordering::Relaxed); // bytes a second: 16 s for the longest text
+    proxy.to_server.send(Flow::Rate(4000)).unwrap(); // bytes a second: 16 s for the longest text
     browser.ask("input.value = '€'.repeat(21845)").await;
     browser.click("send").await;
     browser
@@ -1146,7 +1145,7 @@ async fn a_long_text_on_a_slow_line_is_waited_for(engine: Engine) {
 async fn after_a_change_of_network_the_connection_is_made_anew(engine: Engine) {
     let mut server = Server::start().await;
     let browser = Browser::open(engine, &server.address).await;
-    server.says("joined").await;
+    server.logs("joined").await;
     let keep = "(() => {
         window.sockets = [];
         window.WebSocket = class extends WebSocket {
@@ -1158,7 +1157,7 @@ async fn after_a_change_of_network_the_connection_is_made_anew(engine: Engine) {
         dispatchEvent(new Event('online'));
     })()";
     browser.ask(keep).await;
-    let both = [server.says("client").await, server.says("client").await].join("; ");
+    let both = [server.logs("client").await, server.logs("client").await].join("; ");
     assert!(both.contains("left") && both.contains("joined"), "{both}");
     browser.until("state.textContent === 'Connected'").await;
     browser
@@ -1182,7 +1181,7 @@ async fn who_reads_back_gets_on_while_messages_arrive(engine: Engine) {
     let browser = Browser::open(engine, &server.address).await;
     let mut talker = server.join().await;
     for count in 1..=500 {
-        say(&mut talker, format!("number {count}")).await;
+        send(&mut talker, format!("number {count}")).await;
     }
     browser.until_last("number 500").await;
     let watch = "(() => {
@@ -1198,7 +1197,7 @@ async fn who_reads_back_gets_on_while_messages_arrive(engine: Engine) {
         browser.client.perform_actions(page_up()).await.unwrap();
         for _ in 0..messages {
             count += 1;
-            say(&mut talker, format!("number {count}")).await;
+            send(&mut talker, format!("number {count}")).await;
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
         browser.until_last(&format!("number {count}")).await;
@@ -1225,15 +1224,15 @@ async fn no_message_spoils_its_time_or_its_neighbours(engine: Engine) {
     let server = Server::start().await;
     let browser = Browser::open(engine, &server.address).await;
     let mut other = server.join().await;
-    say(&mut other, "above").await;
-    say(
+    send(&mut other, "above").await;
+    send(
         &mut other,
         format!("Z{}", "\u{301}\u{302}\u{306}".repeat(40)),
     )
     .await;
-    say(&mut other, " \n ").await;
-    say(&mut other, "turned round \u{202e}\u{2066}").await;
-    say(&mut other, "turned round \u{202e}").await;
+    send(&mut other, " \n ").await;
+    send(&mut other, "turned round \u{202e}\u{2066}").await;
+    send(&mut other, "turned round \u{202e}").await;
     browser.until("chat.childElementCount === 5").await;
     // What lies above the marks looks the same without them.
     let above = browser
@@ -1266,7 +1265,7 @@ async fn those_who_hear_it_hear_what_matters(engine: Engine) {
     let server = Server::start().await;
     let browser = Browser::open(engine, &server.address).await;
     let mut other = server.join().await;
-    say(&mut other, "long ".repeat(1000)).await;
+    send(&mut other, "long ".repeat(1000)).await;
     browser.until_last("long ").await;
     browser.type_in(&format!("my own{}", Key::Enter)).await;
     browser.until_last("my own").await;
@@ -1298,13 +1297,13 @@ async fn what_is_never_answered_is_given_up(engine: Engine) {
     let server = Server::start().await;
     // The first question, and the first WebSocket.
     let (question, socket) = (AtomicBool::new(true), AtomicBool::new(true));
-    let proxy = Proxy::start(&server.address, move |head| {
+    let proxy = Relay::http(&server.address, move |head| {
         let hangs = head.starts_with("HEAD") && question.swap(false, Ordering::Relaxed)
             || head.starts_with("GET /ws") && socket.swap(false, Ordering::Relaxed);
         if hangs {
-            Answer::Hang
+            Action::Hang
         } else {
-            Answer::Pass(head.to_owned())
+            Action::Forward(head.to_owned())
         }
     })
     .await;

@@ -1,0 +1,33 @@
+//! The smallest test of a chat: start the program, let two clients join, send one message.
+
+use futures_util::{SinkExt, StreamExt};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn both_clients_receive_what_one_of_them_sends() {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_chat"))
+        .arg("127.0.0.1:0") // a free port; the first line that is printed says which
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let url = lines.next_line().await.unwrap().expect("a URL");
+    let address = url.trim_start_matches("http://");
+
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let join = client_async(format!("ws://{address}/ws"), stream);
+        clients.push(join.await.unwrap().0);
+    }
+    clients[0].send(Message::text("hello")).await.unwrap();
+    for client in &mut clients {
+        let message = client.next().await.unwrap().unwrap();
+        assert_eq!(message, Message::text("hello"));
+    }
+}

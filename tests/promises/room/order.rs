@@ -1,0 +1,174 @@
+//! Everyone receives everything, in one order.
+
+use super::MAX_MESSAGE;
+use crate::support::*;
+use futures_util::{SinkExt, StreamExt};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn everyone_receives_everything_in_one_order() {
+    one_order(&[Server::start().await]).await;
+}
+
+/// Eight clients talk at the same time, spread over the servers of one room.
+pub async fn one_order(servers: &[Server]) {
+    const TEXTS: usize = 200;
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        clients.push(servers[number % servers.len()].join().await.split());
+    }
+    let mut tasks = Vec::new();
+    for (number, (mut sink, mut stream)) in clients.into_iter().enumerate() {
+        let talk = async move {
+            for count in 0..TEXTS {
+                send(&mut sink, format!("{number} {count}")).await;
+            }
+            sink
+        };
+        let listen = async move {
+            let mut received = Vec::new();
+            while received.len() < 8 * TEXTS {
+                received.push(receive(&mut stream).await);
+            }
+            received
+        };
+        tasks.push(tokio::spawn(async { tokio::join!(talk, listen).1 }));
+    }
+    let mut sequences = Vec::new();
+    for task in tasks {
+        sequences.push(task.await.unwrap());
+    }
+    let first = sequences.pop().unwrap();
+    assert!(sequences.iter().all(|one| *one == first), "two orders");
+    for number in 0..8 {
+        let start = format!("{number} ");
+        let own = first.iter().filter(|text| text.starts_with(&start));
+        assert!(
+            own.eq(&(0..TEXTS)
+                .map(|n| format!("{start}{n}"))
+                .collect::<Vec<_>>()),
+            "the messages of one sender were lost, or changed their order"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_arrives_as_it_was_sent() {
+    arrives_as_it_was_sent(&[Server::start().await]).await;
+}
+
+/// From a client of the first server to itself and to one of the last.
+pub async fn arrives_as_it_was_sent(servers: &[Server]) {
+    let mut anna = servers[0].join().await;
+    let mut ben = servers.last().unwrap().join().await;
+    let longest = "ä".repeat(MAX_MESSAGE / 2);
+    for text in ["", " ", "grüße \u{1F44B}\u{0}\r\n<b>&amp;</b>", &longest] {
+        send(&mut anna, text).await;
+        assert_eq!(receive(&mut anna).await, text);
+        assert_eq!(receive(&mut ben).await, text);
+    }
+    // In fragments (RFC 6455, section 5.4), cut in the middle of a character, a ping in between.
+    let (first, second) = "grüße".as_bytes().split_at(3);
+    let frames = [
+        frames::fragment(frames::TEXT, first),
+        frames::frame(frames::PING, "in between"),
+        frames::frame(frames::CONTINUATION, second),
+    ];
+    let stream = anna.get_mut();
+    within(stream.write_all(&frames.concat())).await.unwrap();
+    assert_eq!(receive(&mut ben).await, "grüße");
+}
+
+#[tokio::test]
+async fn small_messages_are_not_held_back() {
+    let _load = LOAD.lock().await;
+    let server = Server::start().await;
+    let (mut anna, mut ben) = (server.join().await, server.join().await);
+    let began = Instant::now();
+    for _ in 0..100 {
+        // Anna is talking, so her kernel waits up to 40 ms before it acknowledges what comes (RFC 1122, section
+        // 4.2.3.2). Ben's second message is a packet of its own: without TCP_NODELAY it waits for that.
+        send(&mut anna, "hello").await;
+        assert_eq!(receive(&mut anna).await, "hello");
+        assert_eq!(receive(&mut ben).await, "hello");
+        for text in ["one", "two"] {
+            send(&mut ben, text).await;
+            assert_eq!(receive(&mut ben).await, text);
+        }
+        assert_eq!(receive(&mut anna).await, "one");
+        assert_eq!(receive(&mut anna).await, "two");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn a_client_is_in_the_room_as_soon_as_its_upgrade_is_done() {
+    let server = Server::start().await;
+    let mut talker = server.join().await;
+    for number in 0..100 {
+        let mut newcomer = server.join().await;
+        send(&mut talker, format!("welcome {number}")).await;
+        assert_eq!(receive(&mut newcomer).await, format!("welcome {number}"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sent_before_it_left_is_received() {
+    const COUNT: usize = 1_000; // as many as its socket takes while the server stands still
+    let server = Server::start().await;
+    let mut listener = server.join().await;
+    for _ in 0..3 {
+        let mut guest = server.join().await;
+        for number in 0..COUNT {
+            guest.feed(Message::text(number.to_string())).await.unwrap();
+        }
+        server.signal("STOP").await; // so that all of it lies in its socket
+        guest.close(None).await.unwrap();
+        until_acknowledged(guest.get_ref()).await;
+        drop(guest); // it has read none of the echoes: its kernel says so with a reset
+        server.signal("CONT").await;
+        receive_numbers(&mut listener, COUNT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_good_message_right_before_a_violation_is_received_by_all() {
+    let _load = LOAD.lock().await;
+    let server = Server::start().await;
+    let mut listener = server.join().await;
+    // Talk, so that the room is in the middle of something when the last message comes.
+    for number in 0..8 {
+        let mut talker = server.join().await;
+        tokio::spawn(async move {
+            let own = format!("talk of {number}");
+            for _ in 0..8 {
+                send(&mut talker, &*own).await;
+            }
+            loop {
+                while receive(&mut talker).await != own {}
+                send(&mut talker, &*own).await;
+            }
+        });
+    }
+    let good = frames::frame(frames::TEXT, "ok");
+    for round in 0..30 {
+        for (violation, code) in [
+            (frames::frame(frames::BINARY, "x"), 1003),
+            (frames::frame(frames::TEXT, [0xff]), 1007),
+            (frames::frame(frames::TEXT | 0x40, ""), 1002), // a reserved bit
+            (vec![frames::FIN | frames::TEXT, 0], 1002),    // not masked
+            (frames::header(frames::FIN | frames::TEXT, 1 << 20), 1009),
+        ] {
+            let mut sender = server.join().await;
+            let both = [&*good, &violation].concat();
+            sender.get_mut().write_all(&both).await.unwrap();
+            while receive(&mut sender).await != "ok" {} // if a close frame came first, it would panic
+            let close = close_frame(&mut sender).await.expect("a code");
+            assert_eq!(close.0, code, "round {round}");
+            while receive(&mut listener).await != "ok" {}
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Clients that read slowly or not at all, beside others that send fast.
+
+use super::{MAX_MESSAGE, STUCK};
+use crate::support::frames::{self, frame};
+use crate::support::*;
+use futures_util::{SinkExt, StreamExt};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::sleep;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_fast_sender_is_slowed_down_and_nobody_is_dropped() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 20_000; // more than two queues
+    let mut server = Server::start().await;
+    let (mut sink, own) = server.join().await.split();
+    let mut tasks = vec![spawn_numbers(own, COUNT)];
+    for _ in 0..5 {
+        tasks.push(spawn_numbers(server.join().await, COUNT));
+    }
+    send_numbers(&mut sink, COUNT, 1_500, Duration::ZERO).await;
+    for task in tasks {
+        task.await.unwrap();
+    }
+    server.assert_all_stayed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn stuck_clients_are_dropped_and_nobody_waits_for_them() {
+    let _load = LOAD.lock().await;
+    nobody_waits_for_stuck_clients(20, &mut Server::start().await, None).await;
+}
+
+/// Some clients come one after another and never read, while one sends a message each millisecond: that is slow enough
+/// for the room to drop each stuck client before its queue is full. Sender and listener may be at another server.
+pub async fn nobody_waits_for_stuck_clients(
+    count: usize,
+    server: &mut Server,
+    other: Option<&Server>,
+) {
+    const COUNT: usize = 7_000; // of 1,000 bytes: more than what a socket takes, and half a queue
+    static SENT: AtomicUsize = AtomicUsize::new(0);
+    let others = other.unwrap_or(server);
+    let mut listener = others.join().await;
+    let (mut sink, own) = others.join().await.split();
+    let own = spawn_numbers(own, COUNT);
+    let listener = tokio::spawn(async move {
+        let mut lag = 0;
+        for number in 0..COUNT {
+            let text = receive(&mut listener).await;
+            assert!(
+                text.starts_with(&format!("{number}.")),
+                "not {number}: {text}"
+            );
+            lag = lag.max(SENT.load(Ordering::Relaxed) - number);
+        }
+        lag
+    });
+    let sender = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(1));
+        for number in 0..COUNT {
+            ticks.tick().await;
+            SENT.store(number, Ordering::Relaxed);
+            send(&mut sink, format!("{number}.{:.<1000}", "")).await;
+        }
+        sink
+    });
+    let mut stuck = Vec::new();
+    for _ in 0..count {
+        stuck.push(server.join_with_small_buffer().await);
+        sleep(Duration::from_millis(1500) / count as u32).await;
+    }
+    for _ in 0..count {
+        server.logs(STUCK).await;
+    }
+    let _sink = sender.await.unwrap();
+    own.await.unwrap();
+    let lag = listener.await.unwrap();
+    println!("the listener was {lag} messages behind, at most");
+    assert!(lag < 300, "the listener was {lag} messages behind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_fast_sender_and_stuck_clients_together_stop_the_room_for_less_than_a_second() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 10_000; // more than a queue
+    let mut server = Server::start().await;
+    let mut stuck = Vec::new();
+    for _ in 0..5 {
+        stuck.push(server.join_with_small_buffer().await);
+    }
+    let listener = spawn_numbers(server.join().await, COUNT);
+    let (mut sink, own) = server.join().await.split();
+    let own = spawn_numbers(own, COUNT);
+    send_numbers(&mut sink, COUNT, MAX_MESSAGE, Duration::ZERO).await;
+    let longest = own.await.unwrap().max(listener.await.unwrap());
+    println!("the longest pause: {longest:?}");
+    assert!(longest < Duration::from_secs(1), "a pause of {longest:?}");
+    for _ in 0..5 {
+        server.logs(STUCK).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_take_its_time_while_its_queue_is_less_than_half_full() {
+    const COUNT: usize = 3_000;
+    let server = Server::start().await;
+    let mut slow = server.join_with_small_buffer().await;
+    let (mut sink, own) = server.join().await.split();
+    let own = spawn_numbers(own, COUNT);
+    send_numbers(&mut sink, COUNT, 1_000, Duration::ZERO).await;
+    own.await.unwrap();
+    sleep(Duration::from_secs(2)).await; // it takes its time
+    receive_numbers(&mut slow, COUNT).await;
+}
+
+/// A client that reads all, but through a line that carries so many bits a second.
+async fn join_behind_a_slow_line(server: &Server, bits: usize) -> (Relay, Socket) {
+    let relay = Relay::start(&server.address).await;
+    let client = upgrade(&relay.address, connect(&relay.address).await).await;
+    relay.to_client.send(Flow::Rate(bits / 8)).unwrap();
+    (relay, client)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_slow_client_is_not_dropped_because_the_program_stood_still() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let (_line, slow) = join_behind_a_slow_line(&server, 4_000_000).await;
+    drain(slow);
+    shout(server.join().await, MAX_MESSAGE);
+    for _ in 0..2 {
+        sleep(Duration::from_millis(1500)).await; // its queue is full, and a write under way
+        server.signal("STOP").await;
+        sleep(Duration::from_millis(1500)).await; // longer than the write timeout
+        server.signal("CONT").await;
+    }
+    sleep(Duration::from_millis(1500)).await;
+    server.assert_all_stayed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn beside_a_fast_sender_and_a_slow_client_nobody_waits_for_a_second() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let (_line, slow) = join_behind_a_slow_line(&server, 4_000_000).await;
+    drain(slow);
+    shout(server.join().await, MAX_MESSAGE);
+    let mut talker = server.join().await;
+    let began = Instant::now();
+    let mut longest = Duration::ZERO;
+    while began.elapsed() < Duration::from_secs(5) {
+        let sent = Instant::now();
+        send(&mut talker, "talk").await;
+        while receive(&mut talker).await != "talk" {}
+        longest = longest.max(sent.elapsed());
+    }
+    println!("the longest round trip: {longest:?}");
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    server.assert_all_stayed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_client_that_sips_cannot_hold_the_room_down() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let mut sipper = server.join_with_small_buffer().await.into_inner();
+    tokio::spawn(async move {
+        let mut sip = [0; 500];
+        while let Ok(1..) = sipper.read(&mut sip).await {
+            sleep(Duration::from_millis(250)).await; // 2 kB a second: that is what it does
+        }
+    });
+    let mut listener = server.join().await;
+    shout(server.join().await, 500);
+    let dropped = async {
+        while !server.log.recv().await.unwrap().contains(STUCK) {}
+        // From here on the room is at its full speed.
+    };
+    let listen = async {
+        for _ in 0..100_000 {
+            receive(&mut listener).await;
+        }
+    };
+    within(async { tokio::join!(dropped, listen) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_stuck_client_that_goes_on_sending_is_dropped() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let (mut sink, mut stream) = server.join_with_small_buffer().await.split();
+    let flood =
+        tokio::spawn(
+            async move { while sink.send("x".repeat(MAX_MESSAGE).into()).await.is_ok() {} },
+        );
+    server.logs(STUCK).await;
+    while let Some(Ok(_)) = within(stream.next()).await {}
+    within(flood).await.unwrap();
+    assert_eq!(round_trips(&mut server.join().await, 1).await.as_secs(), 0);
+}
+
+#[tokio::test]
+async fn a_stuck_client_that_breaks_a_rule_or_leaves_is_cut_off() {
+    let server = Server::start().await;
+    let mut talker = server.join().await;
+    let before = server.descriptors();
+    let mut stuck = Vec::new();
+    for _ in 0..2 {
+        stuck.push(server.join_with_small_buffer().await.into_inner());
+    }
+    for _ in 0..500 {
+        send(&mut talker, "x".repeat(MAX_MESSAGE)).await; // more than a socket takes, less than a queue
+        receive(&mut talker).await;
+    }
+    let binary = frame(frames::BINARY, "");
+    stuck[0].write_all(&binary).await.unwrap();
+    let close = frame(frames::CLOSE, "");
+    stuck[1].write_all(&close).await.unwrap();
+    server.settle(before).await;
+    drop(stuck); // not before: both have stayed open, and not read
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn clients_that_read_neither_messages_nor_pongs_are_dropped() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 9_000; // more than a queue
+    let mut server = Server::start().await;
+    let mut stuck = Vec::new();
+    // Some fill the library's buffer with pongs, some a part of it, some not even the kernel's.
+    for count in (1..=20).map(|number| 250 * number) {
+        let mut stream = server.join_with_small_buffer().await.into_inner();
+        let pings = frames::longest(frames::PING).repeat(count);
+        within(stream.write_all(&pings)).await.unwrap();
+        until_all_is_read(&stream).await;
+        stuck.push(stream);
+    }
+    let (mut sink, own) = server.join().await.split();
+    let own = spawn_numbers(own, COUNT);
+    send_numbers(&mut sink, COUNT, MAX_MESSAGE, Duration::ZERO).await;
+    for _ in 0..20 {
+        server.logs(STUCK).await;
+    }
+    own.await.unwrap();
+}

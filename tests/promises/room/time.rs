@@ -1,0 +1,128 @@
+//! Pings, and the read timeout: on a copy of the program whose times are some thirty times as short.
+
+use super::MAX_MESSAGE;
+use crate::support::frames;
+use crate::support::*;
+use futures_util::StreamExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A server whose clients' queues are as much shorter as its times.
+async fn short() -> Server {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let values = [
+        ("PING_INTERVAL", "Duration::from_secs(1)"),
+        ("READ_TIMEOUT", "Duration::from_secs(4)"),
+        ("QUEUE", "256"),
+    ];
+    let build = || async move { Variant::with_constants("short", &values).build() };
+    let built = BUILT.get_or_init(build).await;
+    Server::start_by(&mut program(built, &["127.0.0.1:0"])).await
+}
+
+#[tokio::test]
+#[ignore = "builds a copy of the program"]
+async fn silent_clients_are_dropped_and_those_that_answer_pings_stay() {
+    let mut server = short().await;
+    let mut silent = server.join().await.into_inner();
+    let mut quiet = server.join().await;
+    let began = Instant::now();
+    let silent = tokio::spawn(async move {
+        let received = rest_within(&mut silent, 2 * READ_TIMEOUT).await;
+        (received, began.elapsed())
+    });
+    let mut pings = 0;
+    while began.elapsed() < 2 * READ_TIMEOUT {
+        if let Ok(message) = timeout(Duration::from_millis(100), quiet.next()).await {
+            assert!(message.unwrap().unwrap().is_ping()); // the library answers it with a pong
+            pings += 1;
+        }
+    }
+    assert!((6..=8).contains(&pings), "{pings} pings in 8 s");
+    let (received, dropped) = silent.await.unwrap();
+    let close = frames::server_close(1008, "this client did not answer pings");
+    assert!(received.ends_with(&close), "{received:?}");
+    let pings = &received[..received.len() - close.len()];
+    assert_eq!(pings, [0x89, 0].repeat(pings.len() / 2));
+    assert!(dropped > READ_TIMEOUT, "dropped after {dropped:?}");
+    let line = server.logs("left").await;
+    assert!(
+        line.contains("client 1 left: this client did not answer pings"),
+        "{line}"
+    );
+    round_trips(&mut quiet, 1).await;
+}
+
+async fn rest_within(stream: &mut tokio::net::TcpStream, limit: Duration) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let end = timeout(limit, stream.read_to_end(&mut rest)).await;
+    end.expect("an end in time").expect("an end, and no reset");
+    rest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[ignore = "builds a copy of the program"]
+async fn the_slowest_client_that_may_stay_stays_although_pings_reach_it_late() {
+    let _load = LOAD.lock().await;
+    let mut server = short().await;
+    let relay = Relay::start(&server.address).await;
+    let mut slow = upgrade(&relay.address, connect(&relay.address).await).await;
+    relay.to_client.send(Flow::Rate(2_600_000 / 8)).unwrap();
+    shout(server.join().await, MAX_MESSAGE);
+    let began = Instant::now();
+    let (mut taken, mut pinged) = (0, None);
+    while began.elapsed() < 3 * READ_TIMEOUT {
+        match within(slow.next()).await.expect("dropped").unwrap() {
+            Message::Text(text) => taken += text.len(),
+            Message::Ping(_) => pinged = pinged.or(Some(began.elapsed())),
+            other => panic!("{other:?}"),
+        }
+    }
+    let rate = taken as f64 * 8.0 / began.elapsed().as_secs_f64() / 1e6;
+    println!("it took {rate:.2} Mbit/s, and got a ping after {pinged:?}");
+    assert!((2.2..2.8).contains(&rate), "it took {rate} Mbit/s");
+    assert!(pinged > Some(2 * PING_INTERVAL), "a ping after {pinged:?}");
+    server.assert_all_stayed();
+}
+
+#[tokio::test]
+#[ignore = "builds a copy of the program"]
+async fn nobody_is_dropped_because_the_program_stood_still() {
+    let mut server = short().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(server.join().await);
+    }
+    let (mut anna, mut ben) = (server.join().await, server.join().await);
+    server.logs("22 connected").await;
+    for client in &mut clients {
+        assert!(within(client.next()).await.unwrap().unwrap().is_ping()); // its pong is on its way
+    }
+    server.signal("STOP").await;
+    send(&mut ben, "sent while it stood still").await;
+    sleep(READ_TIMEOUT / 2).await;
+    server.signal("CONT").await;
+    for client in [&mut anna, &mut ben] {
+        assert_eq!(receive(client).await, "sent while it stood still");
+    }
+    let began = Instant::now();
+    let (mut all, mut answered) = (clients, 0);
+    while began.elapsed() < 2 * PING_INTERVAL {
+        for client in &mut all {
+            answered += usize::from(
+                timeout(Duration::from_millis(1), client.next())
+                    .await
+                    .is_ok(),
+            );
+        }
+    }
+    assert!(answered >= 20, "{answered} messages");
+    server.assert_all_stayed();
+}
