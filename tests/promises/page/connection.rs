@@ -106,7 +106,7 @@ fn what_was_sent_into_a_dead_connection_is_told_and_can_be_sent_again() {
         let label = "chat.lastElementChild.querySelector('button').textContent";
         tab.expect(label, json!("Perhaps not heard. Try again"))
             .await;
-        let side = "chat.LINE.getBoundingClientRect().right";
+        let side = "Math.round(chat.LINE.getBoundingClientRect().right)";
         let own = tab.ask(&side.replace("LINE", "firstElementChild")).await;
         tab.expect(&side.replace("LINE", "lastElementChild"), own)
             .await;
