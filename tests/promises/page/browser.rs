@@ -1,7 +1,7 @@
 //! One browser for each engine, started by the first test that needs it, and a new window for each test.
 
 use crate::support::*;
-use Engine::*;
+pub use Engine::*;
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::key::Key;
 use fantoccini::wd::WindowHandle;
@@ -28,21 +28,21 @@ pub enum Engine {
 
 /// Runs a test in a window of each engine.
 pub fn everywhere(test: impl AsyncFn(&Tab) + Sync) {
-    run(&[Chromium, Firefox, WebKit], test);
+    run(&ENGINES, test);
 }
 
-/// Runs a test in a window of Chromium; of each engine with FULL=1.
+/// Runs a test in a window of Chromium.
 pub fn in_chromium(test: impl AsyncFn(&Tab) + Sync) {
-    let full = std::env::var_os("FULL").is_some_and(|full| full == "1");
-    run(
-        if full {
-            &[Chromium, Firefox, WebKit]
-        } else {
-            &[Chromium]
-        },
-        test,
-    );
+    in_some(&[Chromium], test);
 }
+
+/// Runs a test in a window of each of these engines; of all engines with FULL=1.
+pub fn in_some(engines: &[Engine], test: impl AsyncFn(&Tab) + Sync) {
+    let full = std::env::var("FULL").is_ok_and(|full| full == "1");
+    run(if full { &ENGINES } else { engines }, test);
+}
+
+const ENGINES: [Engine; 3] = [Chromium, Firefox, WebKit];
 
 /// All browsers belong to it, as they outlive the test that starts them.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
