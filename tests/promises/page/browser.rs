@@ -219,8 +219,9 @@ impl Tab {
             }
         };
         if timeout(limit, fulfilled).await.is_err() {
-            let page = self.ask("document.body.innerText.slice(0, 500)").await;
-            panic!("never: {condition}; the page shows {page}");
+            let page = self.ask("document.body.innerText.slice(0, 500)");
+            let page = timeout(LIMIT, page).await; // it may be frozen
+            panic!("never: {condition}; the page shows {page:?}");
         }
     }
 

@@ -302,18 +302,19 @@ fn hidden(hidden: bool) -> String {
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
 fn the_clock_follows_the_time_zone() {
     in_chromium(async |tab| {
-        let server = Server::start().await;
-        tab.open(&server.address).await;
-        tab.send("here").await;
-        tab.until_last("here").await;
-        // What the browser does when its computer is elsewhere: formats that are made from now on have another zone.
-        let move_away = "(() => {
+        // What the browser does when its computer is elsewhere: formats that are made from then on have another zone.
+        let move_away = "<script>function moveAway() {
             const { DateTimeFormat } = Intl;
             Intl.DateTimeFormat = function (locales, options) {
                 return new DateTimeFormat('en', { ...options, timeZone: 'Asia/Kathmandu' });
             };
-        })()";
-        tab.ask(move_away).await;
+        }";
+        let page = page_with("<script>", move_away);
+        let room = Room::start(page, |text, _| Some(text.to_owned())).await;
+        tab.open(&room.address).await;
+        tab.send("here").await;
+        tab.until_last("here").await;
+        tab.ask("moveAway()").await;
         tab.send("there").await;
         tab.until_last("there").await;
         let times = "[...chat.querySelectorAll('time')].map((time) => time.textContent)";
