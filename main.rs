@@ -1,43 +1,30 @@
-//! A chat room over WebSocket: all clients hear what one client says, all in the same order.
+//! A chat room over WebSocket: every message goes to all clients, in the same order.
 //!
-//! The first half is the Go program, part for part. The second half begins at `MAX_MESSAGE`: the
-//! parts that protect the room, and what Go's libraries do. At first reading, trust their names and
-//! skip them.
+//! The first half is the Go program, part for part. The second half, from `MAX_MESSAGE` on, protects
+//! the room, and does what Go's libraries do. On a first reading, trust its names and skip it.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
-use std::error::Error;
-use std::io::{Write, stderr};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep, timeout};
 use tokio::{signal, task};
 use warp::http::{StatusCode, uri::Authority};
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
-/// Everybody in the room: each client's number, and the sending end of its queue. `Arc` lets all
-/// tasks own the map. `RwLock` lets many read it, or one change it; nobody holds it for long.
+/// The connected clients: each one's number, and the sending end of its queue. `Arc` lets all tasks
+/// share the map. `RwLock` lets many read it, or one change it.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
-/// The two ends of a channel. One channel is `broadcast`. Each client has another one: its queue.
-type Sender = mpsc::UnboundedSender<Arc<Said>>;
-type Receiver = mpsc::UnboundedReceiver<Arc<Said>>;
-
-/// A message on its way, to `EVERYONE` or to one client. It holds its share of `SPACE`, the 16 MiB
-/// for all messages. The share is free again when each client's writer has taken the message, or
-/// has ended.
-struct Said {
-    to: u64,
-    message: Message,
-    _share: SemaphorePermit<'static>,
-}
-
-const EVERYONE: u64 = 0; // clients have the numbers 1, 2, 3 ...
+/// The two ends of a channel. `broadcast` is one channel, and each client's queue is another.
+type Sender = mpsc::Sender<Message>;
+type Receiver = mpsc::Receiver<Message>;
 
 /// What is global in Go. A clone points to the same room.
 #[derive(Clone)]
@@ -46,15 +33,16 @@ struct Room {
     broadcast: Sender,
 }
 
-/// Opens the room and serves it until Ctrl-C. Then it says goodbye to all, with close code 1001.
+/// Serves the page and the room until Ctrl-C. Then all clients get close code 1001.
 #[tokio::main(flavor = "current_thread")] // all tasks take turns on one thread
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> io::Result<()> {
     let clients = Clients::default();
-    let (broadcast, messages) = mpsc::unbounded_channel();
+    let (broadcast, messages) = mpsc::channel(BROADCAST);
     tokio::spawn(handle_messages(messages, clients.clone()));
 
     let room = Room { clients, broadcast };
-    let same_room = room.clone();
+    tokio::spawn(ping(room.clone()));
+    let closing = shut_down(room.clone());
     let home = warp::path::end().map(handle_home);
     let chat = warp::path!("ws")
         .and(warp::header::optional("origin"))
@@ -71,14 +59,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or("127.0.0.1:8080".to_string());
-    let listener = listen(&address).map_err(|error| {
-        format!("cannot listen on {address}: {error}; try `cargo run -- 127.0.0.1:8081`")
-    })?;
+    let listener = listen(&address).unwrap_or_else(|error| {
+        eprintln!("cannot listen on {address}: {error}; try `cargo run -- 127.0.0.1:8081`");
+        std::process::exit(1)
+    });
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
 
     signal::ctrl_c().await?;
     server.abort(); // takes no new connections; those that exist go on
-    let _ = timeout(FAREWELL, close(same_room)).await;
+    let _ = timeout(CLOSE_TIMEOUT, closing).await;
     Ok(())
 }
 
@@ -88,103 +77,86 @@ fn handle_home() -> impl Reply {
     warp::reply::with_header(page, "x-frame-options", "DENY") // not inside a foreign page
 }
 
-/// A client's stay in the room, in a task of its own: adds the client, passes what it says to
-/// `broadcast`, and removes it when it closes, breaks a rule, falls silent, or takes no more
-/// messages.
+/// Handles one client, in a task of its own: adds it to the room, sends each of its messages to
+/// `broadcast`, and removes it when it closes, breaks a rule, is stuck, or is silent.
 async fn handle_connections(socket: WebSocket, room: Room) {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let (sink, mut stream) = socket.split();
-    let (client, queue) = mpsc::unbounded_channel();
+    let (client, queue) = mpsc::channel(QUEUE);
     let writer = tokio::spawn(write_messages(sink, queue));
     room.clients.write().unwrap().insert(id, client.clone());
-    tell(&room, format!("client {id} joined"));
+    log(&room, format!("client {id} joined"));
 
-    let Goodbye(code, reason) = loop {
-        match read_message(id, &mut stream, &client, &room).await {
-            Ok(text) => room.say(EVERYONE, text).await,
-            Err(goodbye) => break goodbye,
+    let Close(code, reason) = loop {
+        match read_message(&mut stream, &client).await {
+            Ok(message) => _ = room.broadcast.send(message).await,
+            Err(close) => break close,
         }
     };
 
     if code != 1000 {
-        room.say(id, Message::close_with(code, reason)).await;
+        task::yield_now().await; // its last messages get into its queue first
+        let _ = client.send(Message::close_with(code, reason)).await;
         // If we closed now, with unread bytes, TCP would reset, and the close frame could be lost.
-        // So it gets time to arrive.
-        sleep(FAREWELL).await;
+        sleep(CLOSE_TIMEOUT).await;
     }
     writer.abort(); // it may be waiting for a socket that takes nothing
     room.clients.write().unwrap().remove(&id);
-    tell(&room, format!("client {id} left: {reason}"));
+    log(&room, format!("client {id} left: {reason}"));
 }
 
-/// Puts each message into the queues, in a task of its own, until the last sender of `broadcast` is
-/// dropped. Only this task fills queues, so all clients hear the same order. It never waits for a
-/// client.
+/// Sends each message to all clients, in a task of its own. Only this task fills their queues, so
+/// all get the same order.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
-    while let Some(said) = messages.recv().await {
-        for (id, client) in clients.read().unwrap().iter() {
-            if said.to == EVERYONE || said.to == *id {
-                let _ = client.send(said.clone()); // copies a pointer, not the message
+    while let Some(message) = messages.recv().await {
+        let mut full = Vec::new();
+        for client in clients.read().unwrap().values() {
+            if client.try_send(message.clone()).is_err() {
+                full.push(client.clone());
             }
+        }
+        for client in full {
+            let _ = client.send(message.clone()).await; // until its writer takes a message, or ends
         }
     }
 }
 
-const MAX_MESSAGE: usize = 64 * 1024; // bytes; a longer one is refused with close code 1009
-const OVERHEAD: usize = 192; // bytes that a message takes in memory, beside its text
-const HEADER: usize = 10; // bytes of a frame's header from us, at most (RFC 6455, section 5.2)
-const ENOUGH: usize = 8 * 1024 * 1024; // bytes; with less space, a stuck client has to leave
-const BATCH: usize = 64 * 1024; // bytes; a batch ends with the message that makes it this long
-const WRITE_BUFFER: usize = 256 * 1024; // bytes in the library: a batch (up to 128 KiB), and pongs
+const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
+const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
+const BATCH: usize = 32; // messages that a writer takes from its queue at once
+const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages: the texts in all queues share 32 MiB
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library collects 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a turn to read ends when it is empty
-const PATIENCE: Duration = Duration::from_millis(800); // for a batch, while space is short
-const SILENCE: Duration = Duration::from_secs(30); // before a ping
-/// For a pong. The ping may wait behind 16 MiB: at 1.5 Mbit/s that takes 90 s.
-const ANSWER: Duration = Duration::from_secs(120);
-const FAREWELL: Duration = Duration::from_secs(2); // for a close frame to arrive
-
-/// The bytes that all messages on their way may take. Who says something waits for space.
-static SPACE: Semaphore = Semaphore::const_new(2 * ENOUGH);
-
-impl Room {
-    /// Go's `broadcast <- msg`: passes a message on, as soon as there is space for it.
-    async fn say(&self, to: u64, message: Message) {
-        let bytes = message.as_bytes().len() + OVERHEAD;
-        let _share = SPACE.acquire_many(bytes as u32).await.unwrap(); // nobody closes it
-        let said = Arc::new(Said {
-            to,
-            message,
-            _share,
-        });
-        let _ = self.broadcast.send(said);
-    }
-}
+const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, while the queue is filling up
+const PING_INTERVAL: Duration = Duration::from_secs(25); // many proxies cut idle connections after 30 s
+/// For the pong. The ping may wait behind a full queue of 32 MiB: at 128 KiB in 0.4 s that takes 102 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(130);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to arrive
 
 /// The close code (RFC 6455, section 7.4.1) and the reason with which a client leaves.
-struct Goodbye(u16, &'static str);
+struct Close(u16, &'static str);
 
-/// Lets programs join (they send no `Origin`), and our own page: its `Origin` names our `Host` (RFC
-/// 6454). A foreign page gets status 403. But an attacker can make a name of his point here (DNS
-/// rebinding). Then the `Origin` of his page names our `Host`, too. With `https`, browsers refuse
-/// that: our certificate isn't for his name. With `http` nothing stops him, so there only addresses
-/// and `localhost` may join.
+/// Lets in programs that send no `Origin`, and our own page: its `Origin` names our `Host` (RFC
+/// 6454). A foreign page gets status 403. With DNS rebinding, an attacker's name points here, so its
+/// `Origin` names our `Host`, too. Over `https`, the certificate prevents that. So over `http`, only
+/// IP addresses and `localhost` are let in.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
     };
-    if origin == format!("https://{host}") {
-        return true;
+    let name = host.host().trim_matches(['[', ']']);
+    let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
+    let is_ours =
+        origin == format!("https://{host}") || is_address && origin == format!("http://{host}");
+    if !is_ours {
+        let _ = writeln!(
+            io::stderr(),
+            "refused a page: Origin {origin:?}, Host {host}"
+        );
     }
-    let name = host.host();
-    let is_ipv6 = name.starts_with('[');
-    let is_address = is_ipv6 || name.parse::<Ipv4Addr>().is_ok() || name == "localhost";
-    if is_address && origin == format!("http://{host}") {
-        return true;
-    }
-    let _ = writeln!(stderr(), "refused a page: Origin {origin:?}, Host {host}");
-    false
+    is_ours
 }
 
 /// Refuses a long message at its header, and bounds what waits for a socket.
@@ -194,115 +166,120 @@ fn limit(ws: Ws) -> Ws {
         .max_write_buffer_size(WRITE_BUFFER)
 }
 
-/// Waits for a client's next text message. The error says why the client leaves: 1000 (it closed or
-/// has gone), 1002, 1003, 1007, 1008 (stuck or silent), 1009.
+/// Waits for a client's next text message. The error says why the client leaves.
 async fn read_message(
-    id: u64,
     stream: &mut SplitStream<WebSocket>,
     client: &Sender,
-    room: &Room,
-) -> Result<Message, Goodbye> {
+) -> Result<Message, Close> {
     loop {
         task::coop::consume_budget().await; // a flood of pings would keep all others waiting
-        let heard = tokio::select! {
+        let next = tokio::select! {
             biased;
-            () = client.closed() => return Err(Goodbye(1008, "it took no more messages")),
-            Some(heard) = stream.next() => heard.map_err(explain)?,
-            () = silence(id, room) => return Err(Goodbye(1008, "it was silent for too long")),
+            () = client.closed() => return Err(Close(1008, "this client did not read its messages")),
+            next = stream.next() => next,
+            () = sleep(READ_TIMEOUT) => return Err(Close(1008, "this client did not answer pings")),
         };
-        if heard.is_close() {
-            let _ = timeout(FAREWELL, stream.next()).await; // the library answers as we read on
-            return Err(Goodbye(1000, "it said goodbye"));
+        let Some(message) = next else {
+            return Err(Close(1000, "the connection was lost"));
+        };
+        let message = message.map_err(close_reason)?;
+        if message.is_close() {
+            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // the library answers as we read on
+            return Err(Close(1000, "it closed the connection"));
         }
-        if heard.is_binary() {
-            return Err(Goodbye(1003, "this room takes text only"));
+        if message.is_binary() {
+            return Err(Close(1003, "this room takes text only"));
         }
-        if let Ok(text) = heard.to_str() {
+        if let Ok(text) = message.to_str() {
             // A copy on purpose: `text` lies in the read buffer, and would keep that in memory.
             return Ok(Message::text(text));
         }
     }
 }
 
-/// Tells errors apart by their words. Their type belongs to tungstenite 0.29, the library below
-/// warp. That isn't a dependency of ours.
-fn explain(error: warp::Error) -> Goodbye {
+/// Tells errors apart by their words, as their type belongs to tungstenite, the library below warp.
+/// Unknown words count as 1002.
+fn close_reason(error: warp::Error) -> Close {
     let words = error.to_string();
     if words.contains("too long") {
-        Goodbye(1009, "the message was too long")
+        Close(1009, "the message was too long")
     } else if words.contains("UTF-8") {
-        Goodbye(1007, "the text was not UTF-8")
+        Close(1007, "the text was not valid UTF-8")
     } else if words.contains("reset") || words.contains("IO error") {
-        Goodbye(1000, "it has gone")
+        Close(1000, "the connection was lost")
     } else {
-        Goodbye(1002, "it broke the WebSocket protocol")
+        Close(1002, "this client broke the WebSocket protocol")
     }
 }
 
-/// Ends when a client has been silent for too long, and hasn't answered a ping. Whatever is heard
-/// from the client starts the time again.
-async fn silence(id: u64, room: &Room) {
-    sleep(SILENCE).await;
-    room.say(id, Message::ping("")).await;
-    sleep(ANSWER).await;
-    // After a standstill, a pong may be here, but tokio sees the timer first. We give way once, so
-    // that it looks at the sockets, too.
-    task::yield_now().await;
-}
-
-/// Writes a client's queue to its socket, in a task of its own: nobody else waits for it. Ends when
-/// `patience` ends before a batch does. That drops the queue, so `client.closed()` returns in
-/// `read_message`. A write error ends nothing: the reading half meets it, too.
-async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
-    while let Some(first) = queue.recv().await {
-        task::yield_now().await; // more may come, and one system call for all is cheaper
-        let batch = async {
-            // Pongs may lie in the library's buffer. When they are out, it has room for a batch.
-            let _ = sink.flush().await;
-            let mut bytes = 0;
-            let mut next = Ok(first);
-            while let Ok(said) = next {
-                let _ = sink.feed(said.message.clone()).await;
-                bytes += said.message.as_bytes().len() + HEADER;
-                if bytes >= BATCH {
-                    break;
-                }
-                next = queue.try_recv();
-            }
-            let _ = sink.flush().await;
-        };
-        tokio::select! {
-            biased;
-            () = batch => {}
-            () = patience() => return,
-        }
-    }
-}
-
-/// Ends when a client has had its time for a batch, and space is short.
-async fn patience() {
+/// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
+/// Ends when the client is stuck, or its queue is closed. `client.closed()` notices that. A write
+/// error ends nothing: the reading half meets it, too.
+async fn write_messages(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut queue: Receiver,
+) -> Option<()> {
     loop {
-        sleep(PATIENCE).await;
-        task::yield_now().await; // as in `silence`
-        if SPACE.available_permits() < ENOUGH {
+        let mut batch = vec![queue.recv().await?];
+        task::yield_now().await; // more may come, and one write for all is cheaper
+        // Pongs may lie in the library's buffer. When they are out, it has room for a message.
+        in_time(sink.flush(), &queue).await?;
+        while !batch.is_empty() {
+            for message in batch.drain(..) {
+                in_time(sink.feed(message), &queue).await?;
+            }
+            if !queue.is_empty() {
+                queue.recv_many(&mut batch, BATCH).await;
+            }
+        }
+        in_time(sink.flush(), &queue).await?;
+    }
+}
+
+/// Waits for a write of up to 128 KiB. `None` if the client is stuck.
+async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
+    tokio::select! {
+        biased;
+        _ = write => Some(()),
+        () = stuck(queue) => None,
+    }
+}
+
+/// Ends when `WRITE_TIMEOUT` is over, and the client's queue is more than half full.
+async fn stuck(queue: &Receiver) {
+    loop {
+        sleep(WRITE_TIMEOUT).await;
+        // After a standstill, tokio sees the timer before the sockets. We give way once, so that it
+        // looks at the sockets, too.
+        task::yield_now().await;
+        if queue.len() > QUEUE / 2 {
             return;
         }
     }
 }
 
-/// Says goodbye to all until all have left. It repeats that, as an upgrade may have been under way.
-/// Each client gets one close frame only: the library sends nothing after it.
-async fn close(room: Room) {
+/// Sends a ping to all clients at each interval. Their pongs show that they are there.
+async fn ping(room: Room) {
+    loop {
+        sleep(PING_INTERVAL).await;
+        let _ = room.broadcast.send(Message::ping("")).await;
+    }
+}
+
+/// Sends close code 1001 to all clients until all have left. It repeats that, as an upgrade may have
+/// been under way. Each client gets one close frame only: the library sends nothing after it.
+async fn shut_down(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
-        let goodbye = Message::close_with(1001u16, "the server is going away");
-        room.say(EVERYONE, goodbye).await;
+        let close = Message::close_with(1001u16, "the server is shutting down");
+        let _ = room.broadcast.send(close).await;
         sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Opens the port (0: any free one), and prints its URL. Accepted connections get the same options.
-fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
-    let address: SocketAddr = address.parse()?;
+/// Opens the port (0: any free one), and prints its URL. On Linux and macOS, accepted connections
+/// inherit the options.
+fn listen(address: &str) -> io::Result<TcpListener> {
+    let address: SocketAddr = address.parse().map_err(io::Error::other)?;
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -314,12 +291,16 @@ fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
     socket.set_reuseaddr(cfg!(unix))?; // the port can be opened again right after a stop
     socket.bind(address)?;
     let listener = socket.listen(1024)?;
-    println!("http://{}", listener.local_addr()?);
+    let mut address = listener.local_addr()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into()); // browsers don't open http://0.0.0.0
+    }
+    let _ = writeln!(io::stdout(), "http://{address}");
     Ok(listener)
 }
 
 /// Writes a line to the terminal. If that is gone, the room goes on. (`eprintln!` would panic.)
-fn tell(room: &Room, what: String) {
+fn log(room: &Room, event: String) {
     let count = room.clients.read().unwrap().len();
-    let _ = writeln!(stderr(), "{what}, {count} connected");
+    let _ = writeln!(io::stderr(), "{event}, {count} connected");
 }

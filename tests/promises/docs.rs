@@ -74,7 +74,8 @@ fn lines(text: &str) -> Vec<&str> {
 #[test]
 fn every_rust_snippet_stands_in_a_source() {
     let first = read_to_string(root("tests/first.rs")).unwrap();
-    let sources = [lines(PROGRAM), lines(&first)];
+    let bare = include_str!("../../examples/bare.rs");
+    let sources = [lines(PROGRAM), lines(bare), lines(&first)];
     let snippets = blocks("rust");
     assert!(snippets.len() >= 7, "only {} snippets", snippets.len());
     for snippet in snippets {

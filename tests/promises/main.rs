@@ -5,10 +5,14 @@
 //! - `page`: the page in three browsers
 //! - `beside`: the Go program that this one is the twin of, nginx in front, several machines with Redis
 //! - `docs`: what README and docs/ quote and claim
+//! - `examples`: examples/bare.rs, the Go program in Rust and nothing more
+//! - `lesson`: what docs/lesson.md quotes and claims
 //! - `support`: server, clients, raw frames, a relay, copies of the program with a change
 
 mod beside;
 mod docs;
+mod examples;
+mod lesson;
 mod page;
 mod room;
 mod support;

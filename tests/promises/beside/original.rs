@@ -1,6 +1,5 @@
-//! What the documentation says of the original: the Go program is put together from its own blocks, and shown to do it.
+//! What the documentation says of the original: examples/go/main.go is shown to do it.
 
-use crate::docs::blocks;
 use crate::support::frames::{self, frame};
 use crate::support::*;
 use futures_util::{SinkExt, StreamExt};
@@ -24,8 +23,9 @@ const NEVER: Duration = Duration::from_secs(3);
 async fn built() -> &'static PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
-        // As it stands there, but for the port.
-        let program = blocks("go").join("\n");
+        // As it stands there, but for the port and the folder of the page.
+        let program = include_str!("../../../examples/go/main.go");
+        let program = program.replace("../../index.html", "index.html");
         let program = program.replace("\t\"log\"\n", "\t\"log\"\n\t\"os\"\n");
         let program = program.replace("\":8080\"", "os.Getenv(\"ADDRESS\")");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("original");

@@ -205,9 +205,10 @@ async fn redis_is_killed_and_nothing_is_lost_that_came_back() {
     let _load = LOAD.lock().await;
     let end = watch::Sender::new(false);
     let mut witness = machines[0].join().await;
-    let (mut listeners, mut senders) = (Vec::new(), Vec::new());
+    let (mut listeners, mut sinks) = (Vec::new(), Vec::new());
     for number in 0..8 {
-        let (mut sink, mut stream) = machines[number % 2].join().await.split();
+        let (sink, mut stream) = machines[number % 2].join().await.split();
+        sinks.push(sink);
         listeners.push(tokio::spawn(async move {
             let (mut received, mut ends) = (Vec::new(), 0);
             while ends < 8 {
@@ -217,8 +218,10 @@ async fn redis_is_killed_and_nothing_is_lost_that_came_back() {
             }
             received
         }));
+    }
+    let senders = sinks.into_iter().enumerate().map(|(number, mut sink)| {
         let end = end.subscribe();
-        senders.push(tokio::spawn(async move {
+        tokio::spawn(async move {
             let mut count = 0;
             while !*end.borrow() {
                 send(&mut sink, format!("{number} {count}")).await;
@@ -227,8 +230,9 @@ async fn redis_is_killed_and_nothing_is_lost_that_came_back() {
             }
             send(&mut sink, format!("end {number}")).await;
             (sink, count)
-        }));
-    }
+        })
+    });
+    let senders: Vec<_> = senders.collect();
     for _ in 0..2 {
         for _ in 0..300 {
             receive(&mut witness).await;
@@ -245,7 +249,7 @@ async fn redis_is_killed_and_nothing_is_lost_that_came_back() {
     let (mut sinks, mut sent) = (Vec::new(), Vec::new());
     for (number, sender) in senders.into_iter().enumerate() {
         let (sink, count) = sender.await.unwrap();
-        sinks.push(sink);
+        sinks.push(sink); // or its client would close
         sent.extend((0..count).map(|count| format!("{number} {count}")));
     }
     let received = listeners.pop().unwrap().await.unwrap();

@@ -1,6 +1,6 @@
 //! Clients that read slowly or not at all, beside others that send fast.
 
-use super::{MAX_MESSAGE, STUCK};
+use super::{MAX_MESSAGE, QUEUE, STUCK};
 use crate::support::frames::{self, frame};
 use crate::support::*;
 use futures_util::{SinkExt, StreamExt};
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 async fn a_fast_sender_is_slowed_down_and_nobody_is_dropped() {
     let _load = LOAD.lock().await;
     const COUNT: usize = 20_000; // more than two queues
-    let mut server = Server::start().await;
+    let server = Server::start().await;
     let (mut sink, own) = server.join().await.split();
     let mut tasks = vec![spawn_numbers(own, COUNT)];
     for _ in 0..5 {
@@ -21,9 +21,8 @@ async fn a_fast_sender_is_slowed_down_and_nobody_is_dropped() {
     }
     send_numbers(&mut sink, COUNT, 1_500, Duration::ZERO).await;
     for task in tasks {
-        task.await.unwrap();
+        task.await.unwrap(); // it has received all, so it wasn't dropped
     }
-    server.assert_all_stayed();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
@@ -39,7 +38,7 @@ pub async fn nobody_waits_for_stuck_clients(
     server: &mut Server,
     other: Option<&Server>,
 ) {
-    const COUNT: usize = 7_000; // of 1,000 bytes: more than what a socket takes, and half a queue
+    const COUNT: usize = 6_000; // of 1,000 bytes: more than what a socket takes, and half a queue
     static SENT: AtomicUsize = AtomicUsize::new(0);
     let others = other.unwrap_or(server);
     let mut listener = others.join().await;
@@ -69,7 +68,7 @@ pub async fn nobody_waits_for_stuck_clients(
     let mut stuck = Vec::new();
     for _ in 0..count {
         stuck.push(server.join_with_small_buffer().await);
-        sleep(Duration::from_millis(1500) / count as u32).await;
+        sleep(Duration::from_millis(500) / count as u32).await;
     }
     for _ in 0..count {
         server.logs(STUCK).await;
@@ -115,28 +114,33 @@ async fn a_client_may_take_its_time_while_its_queue_is_less_than_half_full() {
     receive_numbers(&mut slow, COUNT).await;
 }
 
-/// A client that reads all, but through a line that carries so many bits a second.
-async fn join_behind_a_slow_line(server: &Server, bits: usize) -> (Relay, Socket) {
+/// Beside a fast sender, a client reads all, but through a line of 4 Mbit/s. Its queue is full when a fast client gets
+/// no more than comes through that line.
+async fn beside_a_slow_client(server: &Server) -> (Relay, Socket) {
     let relay = Relay::start(&server.address).await;
-    let client = upgrade(&relay.address, connect(&relay.address).await).await;
-    relay.to_client.send(Flow::Rate(bits / 8)).unwrap();
-    (relay, client)
+    relay.to_client.send(Flow::Rate(4_000_000 / 8)).unwrap();
+    drain(upgrade(&relay.address, connect(&relay.address).await).await);
+    let mut fast = server.join().await;
+    shout(server.join().await, MAX_MESSAGE);
+    for _ in 0..QUEUE + 500 {
+        receive(&mut fast).await;
+    }
+    (relay, fast)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_slow_client_is_not_dropped_because_the_program_stood_still() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
-    let (_line, slow) = join_behind_a_slow_line(&server, 4_000_000).await;
-    drain(slow);
-    shout(server.join().await, MAX_MESSAGE);
+    let (_line, mut fast) = beside_a_slow_client(&server).await;
     for _ in 0..2 {
-        sleep(Duration::from_millis(1500)).await; // its queue is full, and a write under way
         server.signal("STOP").await;
-        sleep(Duration::from_millis(1500)).await; // longer than the write timeout
+        sleep(Duration::from_secs(1)).await; // longer than the write timeout
         server.signal("CONT").await;
+        for _ in 0..100 {
+            receive(&mut fast).await;
+        }
     }
-    sleep(Duration::from_millis(1500)).await;
     server.assert_all_stayed();
 }
 
@@ -144,13 +148,9 @@ async fn a_slow_client_is_not_dropped_because_the_program_stood_still() {
 async fn beside_a_fast_sender_and_a_slow_client_nobody_waits_for_a_second() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
-    let (_line, slow) = join_behind_a_slow_line(&server, 4_000_000).await;
-    drain(slow);
-    shout(server.join().await, MAX_MESSAGE);
-    let mut talker = server.join().await;
-    let began = Instant::now();
+    let (_line, mut talker) = beside_a_slow_client(&server).await;
     let mut longest = Duration::ZERO;
-    while began.elapsed() < Duration::from_secs(5) {
+    for _ in 0..6 {
         let sent = Instant::now();
         send(&mut talker, "talk").await;
         while receive(&mut talker).await != "talk" {}

@@ -43,6 +43,7 @@ impl Variant {
 
     /// The first error of the compiler, if there is one.
     pub fn check(&self) -> Option<String> {
+        let _turn = TURN.lock().unwrap_or_else(|failed| failed.into_inner());
         let output = self.cargo("check");
         let text = String::from_utf8(output.stderr).unwrap();
         let first = text.lines().find(|line| line.starts_with("error"));
@@ -52,8 +53,7 @@ impl Variant {
 
     /// The program, built.
     pub fn build(&self) -> PathBuf {
-        static BUILD: Mutex<()> = Mutex::new(()); // all are built into one file
-        let _build = BUILD.lock().unwrap_or_else(|failed| failed.into_inner());
+        let _turn = TURN.lock().unwrap_or_else(|failed| failed.into_inner());
         let output = self.cargo("build");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}");
@@ -62,7 +62,9 @@ impl Variant {
         built
     }
 
+    /// To cargo, all copies are one package: it must see that the file is a newer one.
     fn cargo(&self, command: &str) -> Output {
+        self.write(&self.program());
         Command::new(env!("CARGO"))
             .args([command, "--bin", "chat", "--target-dir"])
             .arg(target())
@@ -71,6 +73,9 @@ impl Variant {
             .unwrap()
     }
 }
+
+/// Only one copy at a time is built, as all are built into one file.
+static TURN: Mutex<()> = Mutex::new(());
 
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("../copies")

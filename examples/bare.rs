@@ -1,0 +1,91 @@
+//! The Go program in Rust and nothing more: the same parts in the same order as in go/main.go. What
+//! this one leaves out, the real program (main.rs) has.
+
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use warp::ws::{Message, WebSocket, Ws};
+use warp::{Filter, Reply};
+
+/// The connected clients: each one's number, and the sending end of its queue.
+type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
+
+/// The two ends of a channel. `broadcast` is one channel, and each client's queue is another.
+type Sender = mpsc::UnboundedSender<Message>;
+type Receiver = mpsc::UnboundedReceiver<Message>;
+
+/// What is global in Go. A clone points to the same room.
+#[derive(Clone)]
+struct Room {
+    clients: Clients,
+    broadcast: Sender,
+}
+
+/// Serves the page and the room.
+#[tokio::main(flavor = "current_thread")] // all tasks take turns on one thread
+async fn main() -> io::Result<()> {
+    let clients = Clients::default();
+    let (broadcast, messages) = mpsc::unbounded_channel();
+    tokio::spawn(handle_messages(messages, clients.clone()));
+
+    let room = Room { clients, broadcast };
+    let home = warp::path::end().map(handle_home);
+    let chat = warp::path!("ws").and(warp::ws()).map(move |ws: Ws| {
+        let room = room.clone();
+        ws.on_upgrade(|socket| handle_connections(socket, room))
+    });
+
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or("127.0.0.1:8080".to_string());
+    let listener = TcpListener::bind(address).await?;
+    println!("http://{}", listener.local_addr()?);
+    warp::serve(home.or(chat)).incoming(listener).run().await;
+    Ok(())
+}
+
+/// Answers with the page, which is a part of the program.
+fn handle_home() -> impl Reply {
+    warp::reply::html(include_str!("../index.html"))
+}
+
+/// Handles one client, in a task of its own: adds it to the room, sends each of its messages to
+/// `broadcast`, and removes it when the connection ends.
+async fn handle_connections(socket: WebSocket, room: Room) {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let (sink, mut stream) = socket.split();
+    let (client, queue) = mpsc::unbounded_channel();
+    tokio::spawn(write_messages(sink, queue));
+    room.clients.write().unwrap().insert(id, client);
+
+    while let Some(Ok(message)) = stream.next().await {
+        if message.is_text() {
+            let _ = room.broadcast.send(message);
+        }
+    }
+    room.clients.write().unwrap().remove(&id);
+}
+
+/// Sends each message to all clients, in a task of its own.
+async fn handle_messages(mut messages: Receiver, clients: Clients) {
+    while let Some(message) = messages.recv().await {
+        for client in clients.read().unwrap().values() {
+            let _ = client.send(message.clone());
+        }
+    }
+}
+
+/// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
+async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
+    while let Some(message) = queue.recv().await {
+        if sink.send(message).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What docs/lesson.md quotes and claims is so.
+
+use crate::support::Variant;
+
+const LESSON: &str = include_str!("../../docs/lesson.md");
+const PROGRAM: &str = include_str!("../../main.rs");
+const BARE: &str = include_str!("../../examples/bare.rs");
+const GO: &str = include_str!("../../examples/go/main.go");
+
+/// The code blocks in a language.
+fn blocks(language: &str) -> impl Iterator<Item = &'static str> {
+    let start = format!("\n```{language}\n");
+    let starts = LESSON.match_indices(&start);
+    let starts: Vec<_> = starts.map(|(at, start)| at + start.len()).collect();
+    starts
+        .into_iter()
+        .map(|at| LESSON[at..].split("```").next().unwrap())
+}
+
+/// Lines without their indentation, so that a quote may stand further to the left than its source.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).collect()
+}
+
+fn contains(source: &str, quote: &str) -> bool {
+    let (source, quote) = (lines(source), lines(quote));
+    source.windows(quote.len()).any(|part| part == quote)
+}
+
+/// The sections with a heading of the second level, of the first part (on bare.rs) or of the second (on main.rs).
+fn sections(part: usize) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let part = LESSON.split("\n# Part ").nth(part).unwrap();
+    let sections = part.split("\n## ").skip(1);
+    sections.map(|section| section.split_once('\n').unwrap())
+}
+
+/// The cells of a section's tables, row by row, without the first row and the line below it.
+fn rows(section: &str) -> Vec<Vec<String>> {
+    let lines: Vec<_> = section.lines().collect();
+    let rows = lines.iter().enumerate().filter(|(at, line)| {
+        let is_head = lines
+            .get(at + 1)
+            .is_some_and(|next| next.starts_with("| -"));
+        line.starts_with("| ") && !line.starts_with("| -") && !is_head
+    });
+    rows.map(|(_, row)| {
+        let row = row.replace("\\|", "\u{0}");
+        let cells = row.trim_matches('|').split('|');
+        cells
+            .map(|cell| cell.trim().replace('\u{0}', "|"))
+            .collect()
+    })
+    .collect()
+}
+
+fn section(heading: &str) -> &'static str {
+    let mut all = sections(1).chain(sections(2)).chain(sections(3));
+    let found = all.find(|(name, _)| *name == heading);
+    found.unwrap_or_else(|| panic!("no section {heading}")).1
+}
+
+#[test]
+fn every_block_stands_in_its_source() {
+    let rust: Vec<_> = blocks("rust").collect();
+    assert!(rust.len() >= 10, "only {} blocks", rust.len());
+    for block in rust {
+        let found = contains(BARE, block) || contains(PROGRAM, block);
+        assert!(found, "neither in bare.rs nor in main.rs:\n{block}");
+    }
+    for block in blocks("go") {
+        assert!(contains(GO, block), "not in main.go:\n{block}");
+    }
+    let manifest = include_str!("../../Cargo.toml");
+    for line in blocks("toml").flat_map(str::lines) {
+        assert!(manifest.contains(line), "not in Cargo.toml: {line}");
+    }
+}
+
+#[test]
+fn every_line_that_is_explained_stands_in_the_source() {
+    let mut count = 0;
+    for (part, source) in [(1, BARE), (2, PROGRAM)] {
+        let explained = sections(part).filter(|(_, text)| text.contains("| line |"));
+        for row in explained.flat_map(|(_, text)| rows(text)) {
+            let line = row[0].trim_matches('`');
+            assert!(source.contains(line), "not in its source: {line}");
+            count += 1;
+        }
+    }
+    assert!(count >= 70, "only {count} lines are explained");
+}
+
+/// Writes `after` in place of `before`, which stands in the program. A cell may hold several changes.
+fn change(program: &str, before: &str, after: &str) -> String {
+    let mut changed = program.to_owned();
+    for (before, after) in before.split("<br>").zip(after.split("<br>")) {
+        let (before, after) = (before.trim_matches('`'), after.trim_matches('`'));
+        assert!(changed.contains(before), "not there: {before}");
+        let after = if after == "(delete)" { "" } else { after };
+        changed = changed.replace(before, after);
+    }
+    changed
+}
+
+#[test]
+#[ignore = "builds copies of the program"]
+fn the_compiler_says_what_the_table_says() {
+    let copy = Variant::new("lesson-compiler");
+    let program = BARE.replace("../index.html", "index.html");
+    let rows = rows(section("What the compiler says, and why"));
+    assert!(rows.len() >= 9, "only {} rows", rows.len());
+    for row in rows {
+        let [before, after, error, _why] = &row[..] else {
+            panic!("four columns: {row:?}")
+        };
+        copy.write(&change(&program, before, after));
+        let first = copy.check().unwrap_or_default();
+        let error = error.trim_matches('`');
+        assert!(first.starts_with(error), "{before} -> {after}: {first}");
+    }
+}
+
+#[test]
+#[ignore = "builds copies of the program"]
+fn the_first_step_of_each_exercise_builds() {
+    let copy = Variant::new("lesson-exercises");
+    let rows = rows(section("Exercises"));
+    assert!(rows.len() >= 6, "only {} rows", rows.len());
+    for row in rows {
+        let [exercise, before, after] = &row[..] else {
+            panic!("three columns: {row:?}")
+        };
+        if exercise.contains("`cargo add serde_json`") {
+            let manifest = include_str!("../../Cargo.toml");
+            let added =
+                manifest.replace("[dependencies]\n", "[dependencies]\nserde_json = \"1\"\n");
+            std::fs::write(copy.0.join("Cargo.toml"), added).unwrap();
+        }
+        copy.write(&change(PROGRAM, before, after));
+        assert_eq!(copy.check(), None, "{exercise}");
+    }
+}
