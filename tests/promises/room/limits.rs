@@ -94,7 +94,7 @@ fn in_fragments(length: usize, count: usize) -> Vec<u8> {
 async fn a_long_upload_is_told_why_it_is_refused() {
     let _load = LOAD.lock().await;
     let server = Server::start().await;
-    for length in [1 << 20, 32 << 20] {
+    for length in [1 << 20, 8 << 20] {
         let (mut sink, mut stream) = server.join().await.split();
         let upload = Message::text("x".repeat(length));
         tokio::spawn(async move { sink.send(upload).await });
@@ -163,7 +163,7 @@ async fn a_flood_of_small_frames_keeps_nobody_waiting() {
         }
         let began = Instant::now();
         let (mut count, mut longest) = (0, Duration::ZERO);
-        while began.elapsed() < Duration::from_millis(1500) {
+        while began.elapsed() < Duration::from_secs(1) {
             longest = longest.max(round_trips(&mut talker, 1).await);
             count += 1;
         }
@@ -173,7 +173,7 @@ async fn a_flood_of_small_frames_keeps_nobody_waiting() {
             flood += 20_000 * each.await.unwrap();
         }
         println!("{what}: {flood} frames, {count} round trips, the longest {longest:?}");
-        assert!(flood > 1_000_000, "{what}: that was no flood");
+        assert!(flood > 500_000, "{what}: that was no flood");
         assert!(
             flood / count < most,
             "{what}: a round trip took {} frames",
