@@ -6,6 +6,9 @@ use crate::support::*;
 use serde_json::json;
 use std::time::Duration;
 
+/// Makes the page connect at once.
+const ONLINE: &str = "dispatchEvent(new Event('online'))";
+
 const BACK: &str = "note: Connected again. What others said in between isn’t here.";
 
 #[test]
@@ -50,10 +53,11 @@ fn it_is_back_soon_after_the_server() {
         tab.count_attempts().await;
         server.signal("INT").await;
         server.exit().await;
-        // Some 20 seconds later. By then, Firefox would keep a WebSocket waiting.
-        tab.until_in(3 * LIMIT, "asked >= 6").await;
+        // After as many attempts, Firefox would keep a WebSocket waiting for a minute.
+        tab.until(&format!("({ONLINE}, asked >= 15)")).await;
         let _again = Server::start_by(&mut chat(&[&server.address])).await;
-        tab.until_connected().await;
+        tab.until(&format!("({ONLINE}, state.textContent === 'Connected')"))
+            .await;
     });
 }
 
@@ -206,7 +210,7 @@ fn it_connects_at_once_when_the_browser_is_online_or_the_tab_visible_again() {
         tab.count_attempts().await;
         // Late enough in the row of attempts that the next is seconds away: after four, and after the second loss.
         for (event, late) in [
-            ("dispatchEvent(new Event('online'))", 4),
+            (ONLINE, 4),
             ("document.dispatchEvent(new Event('visibilitychange'))", 0),
         ] {
             server.signal("INT").await;
@@ -229,7 +233,7 @@ fn a_connection_that_lives_is_neither_dropped_nor_doubled() {
         tab.open(&server.address).await;
         server.logs("joined").await;
         for event in [
-            "dispatchEvent(new Event('online'))",
+            ONLINE,
             "dispatchEvent(new Event('pageshow'))",
             "document.dispatchEvent(new Event('visibilitychange'))",
         ] {
@@ -279,7 +283,7 @@ fn without_its_server_it_says_so() {
     in_chromium(async |tab| {
         let file = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/index.html");
         tab.client.goto(file).await.unwrap();
-        tab.ask("dispatchEvent(new Event('online'))").await;
+        tab.ask(ONLINE).await;
         tab.expect("state.textContent.includes('cargo run')", json!(true))
             .await;
     });
