@@ -242,6 +242,18 @@ fn a_connection_that_lives_is_neither_dropped_nor_doubled() {
         tab.send("heard once").await;
         tab.until_lines(&["own: heard once"]).await;
         assert!(server.log.try_recv().is_err());
+
+        // Nor is a new one, if it's asked for twice.
+        server.signal("INT").await;
+        server.exit().await;
+        tab.until("state.className === 'lost'").await;
+        let mut server = Server::start_by(&mut chat(&[&server.address])).await;
+        tab.ask(&format!("({ONLINE}, {ONLINE})")).await;
+        tab.until_connected().await;
+        tab.send("heard again").await;
+        tab.until_last("heard again").await;
+        server.logs("client 1 joined").await;
+        assert!(server.log.try_recv().is_err());
     });
 }
 
