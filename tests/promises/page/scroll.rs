@@ -7,7 +7,7 @@ use fantoccini::key::Key;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use std::time::Duration;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 /// The chat hasn't scrolled for a while.
@@ -25,11 +25,16 @@ fn twenty_thousand_messages_leave_the_tab_usable() {
         tab.open(&server.address).await;
         let (mut shout, own) = server.join().await.split();
         drain(own);
-        for count in 1..=20_000 {
-            let text = format!("number {count} {}", "x".repeat(count % 200));
-            shout.feed(Message::text(text)).await.unwrap();
-        }
-        send(&mut shout, "the last").await;
+        let flood = async {
+            for count in 1..=20_000 {
+                let text = format!("number {count} {}", "x".repeat(count % 200));
+                shout.feed(Message::text(text)).await.unwrap();
+            }
+            send(&mut shout, "the last").await;
+        };
+        timeout(3 * LIMIT, flood)
+            .await
+            .expect("the page holds the room up");
         tab.type_in("I am still here").await;
         tab.expect("input.value", json!("I am still here")).await;
         tab.until_last("the last").await;
