@@ -1,0 +1,21 @@
+//! What the page promises, seen in real browsers with the real program behind it.
+//!
+//! - `talk`: sending, receiving, and what is shown
+//! - `change`: what a learner may change in the room without breaking the page
+//! - `connection`: loss and return; `proxy`: what may stand between page and room
+//! - `scroll`: many lines, heavy texts, and the reader's place
+//! - `layout`, `accessibility`
+//! - `browser`: how a test gets a window of a browser; `room`: a room of the tests' own
+//!
+//! Tests `everywhere` run in Chromium, Firefox and WebKit, as these differ there; tests `in_chromium` do so with the
+//! environment variable FULL=1.
+
+mod accessibility;
+mod browser;
+mod change;
+mod connection;
+mod layout;
+mod proxy;
+mod room;
+mod scroll;
+mod talk;
