@@ -36,6 +36,7 @@ async fn the_whole_room_takes_no_more_memory_than_readme_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[ignore = "takes 5 to 12 seconds"]
 async fn a_queue_is_bounded_for_the_longest_messages_and_for_empty_ones() {
     let _load = LOAD.lock().await;
     // Texts are shared by all queues; an entry is not. The allocator keeps some more.
@@ -63,6 +64,7 @@ async fn a_queue_is_bounded_for_the_longest_messages_and_for_empty_ones() {
 }
 
 #[tokio::test]
+#[ignore = "takes 5 to 12 seconds"]
 async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
     let server = Server::start().await;
     let _slow = server.join_with_small_buffer().await;
@@ -141,6 +143,7 @@ async fn a_message_that_is_refused_or_only_announced_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[ignore = "takes 5 to 12 seconds"]
 async fn pongs_do_not_pile_up_for_a_client_that_does_not_read_them() {
     let _load = LOAD.lock().await;
     let server = Server::start().await;

@@ -37,6 +37,7 @@ async fn everyone_gets_what_was_accepted_and_then_1001() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+#[ignore = "takes 5 to 12 seconds"]
 async fn whoever_can_read_gets_1001_although_others_wait_to_send() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
