@@ -41,7 +41,7 @@ async fn main() -> io::Result<()> {
 
     let room = Room { clients, broadcast };
     tokio::spawn(ping(room.clone()));
-    let closing = shut_down(room.clone());
+    let closing = shut_down(room.clone()); // awaited at the end
     let home = warp::path::end().map(handle_home);
     let chat = warp::path!("ws")
         .and(warp::header::optional("origin"))
@@ -96,9 +96,10 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
     if code != 1000 {
         task::yield_now().await; // `handle_messages` puts its last message into its queue first
-        let _ = client.send(Message::close_with(code, reason)).await;
-        // If we closed now, with unread bytes, TCP would reset, and the close frame could be lost.
-        sleep(CLOSE_TIMEOUT).await;
+        if client.send(Message::close_with(code, reason)).await.is_ok() {
+            // To close now, with bytes unread, would reset the connection and lose the close frame.
+            sleep(CLOSE_TIMEOUT).await;
+        }
     }
     writer.abort(); // it may be waiting for a socket that takes nothing
     room.clients.write().unwrap().remove(&id);
@@ -127,10 +128,10 @@ const BATCH: usize = 32; // messages that a writer takes from its queue at once
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all queues share their texts, 32 MiB
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library writes at 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in small turns
-const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, while the queue is filling up
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
+const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, with half of the queue full
 const PING_INTERVAL: Duration = Duration::from_secs(25); // many proxies cut idle connections after 30 s
-/// A ping comes after 25 s, and may wait behind a full queue: 32 MiB, 128 KiB in 0.4 s, take 102 s.
+/// A ping may wait behind a full queue: 32 MiB take 102 s, at 128 KiB in each `WRITE_TIMEOUT`.
 const READ_TIMEOUT: Duration = Duration::from_secs(130);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to arrive
 
@@ -179,9 +180,7 @@ async fn read_message(
             next = stream.next() => next,
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "this client did not answer pings")),
         };
-        let Some(message) = next else {
-            return Err(Close(1000, "the connection was lost"));
-        };
+        let message = next.ok_or(Close(1000, "the connection was lost"))?;
         let message = message.map_err(close_reason)?;
         if message.is_close() {
             let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // the library answers as we read on
