@@ -1,7 +1,7 @@
 //! A chat room over WebSocket: every message goes to all clients, in the same order.
 //!
-//! The first half is the Go program, part for part. The second half, from `MAX_MESSAGE` on, protects
-//! the room, and does what Go's libraries do.
+//! The first half follows the Go program, part for part. The second half, from `MAX_MESSAGE` on,
+//! protects the room, and does what Go's libraries do.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -41,7 +41,7 @@ async fn main() -> io::Result<()> {
 
     let room = Room { clients, broadcast };
     tokio::spawn(ping(room.clone()));
-    let closing = shut_down(room.clone()); // awaited at the end
+    let closing = shut_down(room.clone());
     let home = warp::path::end().map(handle_home);
     let chat = warp::path!("ws")
         .and(warp::header::optional("origin"))
@@ -95,9 +95,9 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     };
 
     if code != 1000 {
-        task::yield_now().await; // `handle_messages` puts its last message into its queue first
+        task::yield_now().await; // lets `handle_messages` queue this client's last message first
         if client.send(Message::close_with(code, reason)).await.is_ok() {
-            // To close now, with bytes unread, would reset the connection and lose the close frame.
+            // Closing now, with bytes unread, would reset the connection and lose the frame.
             sleep(CLOSE_TIMEOUT).await;
         }
     }
@@ -106,8 +106,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     log(&room, format!("client {id} left: {reason}"));
 }
 
-/// Sends each message to all clients, in a task of its own. As only this task does that, all receive
-/// the same order.
+/// Sends each message to all clients, in a task of its own. As only this task does that, all
+/// receive the same order.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(message) = messages.recv().await {
         let mut full = Vec::new();
@@ -125,18 +125,18 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const BATCH: usize = 32; // messages that a writer takes from its queue at once
-const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all queues share their texts, 32 MiB
+const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; clones share a text: 32 MiB in all
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library writes at 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
-const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, with half of the queue full
-const PING_INTERVAL: Duration = Duration::from_secs(25); // many proxies cut idle connections after 30 s
+const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, above half a queue
+const PING_INTERVAL: Duration = Duration::from_secs(25); // many proxies cut idle ones after 30 s
 /// A ping may wait behind a full queue: 32 MiB take 102 s, at 128 KiB in each `WRITE_TIMEOUT`.
 const READ_TIMEOUT: Duration = Duration::from_secs(130);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to arrive
 
-/// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. With 1000, it has closed
-/// the connection, or lost it.
+/// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. With 1000, it has
+/// closed the connection, or lost it.
 struct Close(u16, &'static str);
 
 /// Lets in programs that send no `Origin`, and our own page: its `Origin` names our `Host` (RFC
@@ -167,7 +167,8 @@ fn limit(ws: Ws) -> Ws {
         .max_write_buffer_size(WRITE_BUFFER)
 }
 
-/// Waits for a client's next text message. The error says why the client leaves.
+/// Waits for a client's next text message. The error says why the client leaves. `client.closed()`
+/// returns when its writer has ended.
 async fn read_message(
     stream: &mut SplitStream<WebSocket>,
     client: &Sender,
@@ -183,7 +184,7 @@ async fn read_message(
         let message = next.ok_or(Close(1000, "the connection was lost"))?;
         let message = message.map_err(close_reason)?;
         if message.is_close() {
-            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // the library answers as we read on
+            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // the library answers in here
             return Err(Close(1000, "it closed the connection"));
         }
         if message.is_binary() {
@@ -196,8 +197,8 @@ async fn read_message(
     }
 }
 
-/// Tells errors apart by their text, as their type belongs to tungstenite, the library below warp. An
-/// unknown text counts as 1002.
+/// Tells errors apart by their text, as their type belongs to tungstenite, the library below warp.
+/// An unknown text counts as 1002.
 fn close_reason(error: warp::Error) -> Close {
     let text = error.to_string();
     if text.contains("too long") {
@@ -212,8 +213,8 @@ fn close_reason(error: warp::Error) -> Close {
 }
 
 /// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
-/// Ends when the client is stuck. That drops the queue, and `client.closed()` returns. A write error
-/// ends nothing: the reading half meets it, too, behind the client's last messages.
+/// Ends when the client is stuck, which drops the queue. A write error ends nothing: the reading
+/// half meets it, too, behind the client's last messages.
 async fn write_messages(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: Receiver,
@@ -227,8 +228,8 @@ async fn write_messages(
             for message in batch.drain(..) {
                 in_time(sink.feed(message), &queue).await?;
             }
+            // `recv_many` would wait on an empty queue.
             if !queue.is_empty() {
-                // else `recv_many` would wait
                 queue.recv_many(&mut batch, BATCH).await;
             }
         }
@@ -249,7 +250,7 @@ async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
 async fn stuck(queue: &Receiver) {
     loop {
         sleep(WRITE_TIMEOUT).await;
-        // After a standstill, tokio sees the timer before the sockets. So let it look at those.
+        // After the process was suspended, tokio sees the timer first. Let it look at the sockets.
         task::yield_now().await;
         if queue.len() > QUEUE / 2 {
             return;
@@ -265,8 +266,8 @@ async fn ping(room: Room) {
     }
 }
 
-/// Sends close code 1001 to all clients until all have left. It repeats that, as an upgrade may have
-/// been under way. Each client gets one close frame only: the library sends nothing after it.
+/// Sends close code 1001 to all clients until all have left. It repeats that, as an upgrade may
+/// have been under way. Each client gets one close frame: the library sends nothing after it.
 async fn shut_down(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let close = Message::close_with(1001u16, "the server is shutting down");

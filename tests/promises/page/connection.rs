@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Makes the page connect at once.
 const ONLINE: &str = "dispatchEvent(new Event('online'))";
 
-const BACK: &str = "note: Connected again. What others said in between isn’t here.";
+const BACK: &str = "note: Connected again. Messages sent in between are missing.";
 
 #[test]
 #[ignore = "needs Chromium, Firefox and WebKit"]
@@ -119,7 +119,7 @@ fn what_was_sent_into_a_dead_connection_is_told_and_can_be_sent_again() {
         tab.expect("[waiting.childElementCount, fewest]", json!([0, 3]))
             .await;
         let label = "chat.lastElementChild.querySelector('button').textContent";
-        tab.expect(label, json!("Perhaps not heard. Try again"))
+        tab.expect(label, json!("Perhaps not received. Try again"))
             .await;
         let side = "Math.round(chat.LINE.getBoundingClientRect().right)";
         let own = tab.ask(&side.replace("LINE", "firstElementChild")).await;
