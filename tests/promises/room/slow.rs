@@ -26,6 +26,22 @@ async fn a_fast_sender_is_slowed_down_and_nobody_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_client_whose_queue_is_full_misses_nothing() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 12_000; // more than a queue
+    let server = Server::start().await;
+    let relay = Relay::start(&server.address).await;
+    let slow = upgrade(&relay.address, connect(&relay.address).await).await;
+    relay.to_client.send(Flow::Rate(5_000_000)).unwrap(); // far slower than the sender
+    let slow = spawn_numbers(slow, COUNT);
+    let (mut sink, own) = server.join().await.split();
+    let own = spawn_numbers(own, COUNT);
+    send_numbers(&mut sink, COUNT, 1_000, Duration::ZERO).await;
+    own.await.unwrap();
+    slow.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 #[ignore = "takes 5 to 12 seconds"]
 async fn stuck_clients_are_dropped_and_nobody_waits_for_them() {
     let _load = LOAD.lock().await;
