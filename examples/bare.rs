@@ -1,5 +1,5 @@
-//! The Go program in Rust: the same parts in the same order as in go/main.go. What it leaves out,
-//! main.rs has.
+//! The Go program in Rust: the same parts in the same order as in go/main.go. What it leaves out
+//! is in main.rs.
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
-/// The connected clients: each one's number, and the sending end of its queue.
+/// The connected clients: each client's number, and the sending end of its queue.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
 /// The two ends of a channel. `broadcast` is one channel, and each client's queue is another.
@@ -49,7 +49,7 @@ async fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Answers with the page, which is a part of the program.
+/// Answers with the page, which is compiled into the program.
 fn handle_home() -> impl Reply {
     warp::reply::html(include_str!("../index.html"))
 }
@@ -81,7 +81,7 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
     }
 }
 
-/// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
+/// Writes a client's queue to its socket, in a task of its own, so no one else waits for it.
 async fn write_messages(mut sink: SplitSink<WebSocket, Message>, mut queue: Receiver) {
     while let Some(message) = queue.recv().await {
         if sink.send(message).await.is_err() {

@@ -1,4 +1,4 @@
-//! The smallest test of a chat: start the program, let two clients join, send one message.
+//! The smallest test of a chat: start the program, connect two clients, send one message.
 
 use futures_util::{SinkExt, StreamExt};
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 #[tokio::test]
 async fn both_clients_receive_what_one_of_them_sends() {
     let mut server = Command::new(env!("CARGO_BIN_EXE_chat"))
-        .arg("127.0.0.1:0") // a free port; the first line that is printed says which
+        .arg("127.0.0.1:0") // a free port; the first line of output shows it
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()

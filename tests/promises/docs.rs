@@ -1,4 +1,4 @@
-//! What README.md and the pages in docs/ quote, name and claim is so.
+//! What README.md and the pages in docs/ quote, name and claim is true.
 
 use std::fs::{File, read_dir, read_to_string};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The files under a folder, if there is one, whose names end like this.
+/// The files under a folder, if it exists, with this suffix.
 fn files(folder: PathBuf, end: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in read_dir(folder).into_iter().flatten() {
@@ -42,14 +42,14 @@ pub fn blocks(language: &str) -> Vec<String> {
         .collect()
 }
 
-/// The change that makes one room of several machines.
+/// The patch that joins several machines into one room.
 pub fn several_machines() -> File {
     File::open(root("docs/several-machines.diff")).expect("docs/several-machines.diff")
 }
 
-/// A test is named by its function's name behind one or more of its modules: `room::order::a_test`, `room::a_test`.
+/// The docs name a test by its function after one or more of its modules: `room::order::a_test`, `room::a_test`.
 #[test]
-fn every_test_that_is_named_exists() {
+fn every_named_test_exists() {
     let tests = files(root("tests"), ".rs");
     for name in text().split('`').filter(|name| name.contains("::")) {
         let (modules, function) = name.rsplit_once("::").unwrap();
@@ -70,9 +70,9 @@ fn every_test_that_is_named_exists() {
     }
 }
 
-/// The times in which the room pings and drops are tested on a copy with shorter ones: here are those that ship.
+/// Other tests run copies with shorter ping intervals and timeouts: these are the real ones.
 #[test]
-fn the_limits_that_ship_are_those_that_are_documented() {
+fn the_limits_are_the_documented_ones() {
     let text = text();
     for (constant, documented) in [
         ("MAX_MESSAGE: usize = 4 * 1024", "4 KiB"),

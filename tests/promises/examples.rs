@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-/// Builds the example first: `cargo test` does that only if it isn't told which tests to run.
+/// Builds the example first: `cargo test` does that only when no test target is named.
 async fn start_bare() -> Server {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {

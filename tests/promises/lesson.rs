@@ -1,4 +1,4 @@
-//! What docs/lesson.md quotes and claims is so.
+//! What docs/lesson.md quotes and claims is true.
 
 use crate::support::Variant;
 
@@ -17,7 +17,7 @@ fn blocks(language: &str) -> impl Iterator<Item = &'static str> {
         .map(|at| LESSON[at..].split("```").next().unwrap())
 }
 
-/// Lines without their indentation, so that a quote may stand further to the left than its source.
+/// Lines without their indentation, so that a quote may be indented less than its source.
 fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).collect()
 }
@@ -27,14 +27,14 @@ fn contains(source: &str, quote: &str) -> bool {
     source.windows(quote.len()).any(|part| part == quote)
 }
 
-/// The sections with a heading of the second level, of the first part (on bare.rs) or of the second (on main.rs).
+/// A part's second-level sections: part 1 is about bare.rs, part 2 about main.rs.
 fn sections(part: usize) -> impl Iterator<Item = (&'static str, &'static str)> {
     let part = LESSON.split("\n# Part ").nth(part).unwrap();
     let sections = part.split("\n## ").skip(1);
     sections.map(|section| section.split_once('\n').unwrap())
 }
 
-/// The cells of a section's tables, row by row, without the first row and the line below it.
+/// The cells of a section's tables, row by row, without the header.
 fn rows(section: &str) -> Vec<Vec<String>> {
     let lines: Vec<_> = section.lines().collect();
     let rows = lines.iter().enumerate().filter(|(at, line)| {
@@ -60,7 +60,7 @@ fn section(heading: &str) -> &'static str {
 }
 
 #[test]
-fn every_block_stands_in_its_source() {
+fn every_code_block_is_in_its_source() {
     for block in blocks("rust") {
         let found = contains(BARE, block) || contains(PROGRAM, block);
         assert!(found, "neither in bare.rs nor in main.rs:\n{block}");
@@ -75,7 +75,7 @@ fn every_block_stands_in_its_source() {
 }
 
 #[test]
-fn all_lines_of_both_programs_stand_in_the_lesson() {
+fn all_lines_of_both_programs_are_in_the_lesson() {
     for (language, source, first) in [("rust", BARE, "use "), ("go", GO, "var ")] {
         let quoted: Vec<_> = blocks(language).flat_map(lines).collect();
         for line in lines(&source[source.find(first).unwrap()..]) {
@@ -86,7 +86,7 @@ fn all_lines_of_both_programs_stand_in_the_lesson() {
 }
 
 #[test]
-fn every_line_that_is_explained_stands_in_the_source() {
+fn every_explained_line_is_in_its_source() {
     let mut count = 0;
     for (part, source) in [(1, BARE), (2, PROGRAM)] {
         let explained = sections(part).filter(|(_, text)| text.contains("| line |"));
@@ -102,7 +102,7 @@ fn every_line_that_is_explained_stands_in_the_source() {
     assert!(count > 0, "no lines are explained");
 }
 
-/// Writes `after` in place of `before`, which stands in the program. A cell may hold several changes.
+/// Replaces `before`, which must be in the program, with `after`. A cell may hold several changes.
 fn change(program: &str, before: &str, after: &str) -> String {
     let mut changed = program.to_owned();
     for (before, after) in before.split("<br>").zip(after.split("<br>")) {
@@ -132,7 +132,7 @@ fn the_compiler_says_what_the_table_says() {
     }
 }
 
-/// Applies a diff without positions: an empty line ends a hunk.
+/// Applies a diff without line numbers: an empty line ends a hunk.
 fn apply(program: &str, diff: &str) -> String {
     let mut changed: Vec<&str> = program.lines().collect();
     for hunk in diff.trim_end().split("\n\n") {

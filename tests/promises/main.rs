@@ -1,9 +1,9 @@
-//! What the chat promises, seen from outside: the real program, real sockets, real browsers. They run on Linux: they
-//! read /proc, send signals, and start programs that come with Debian.
+//! What the chat promises, seen from outside: the real program, real sockets, real browsers. The tests run on Linux:
+//! they read /proc, send signals, and start programs that come with Debian.
 //!
 //! - `room`: messages and their order, slow clients, memory, limits, origins, joining and leaving, shutdown, times
 //! - `page`: the page in three browsers
-//! - `beside`: the Go program that this one is the twin of, nginx in front, several machines with Redis
+//! - `beside`: the Go program that this one mirrors, nginx in front, several machines with Redis
 //! - `docs`: what README and docs/ quote and claim
 //! - `examples`: examples/bare.rs, the Go program in Rust and nothing more
 //! - `lesson`: what docs/lesson.md quotes and claims

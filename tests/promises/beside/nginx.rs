@@ -31,7 +31,7 @@ async fn start_in_front_of(room: &Server) -> Server {
 
 #[tokio::test]
 #[ignore = "needs nginx"]
-async fn page_and_messages_go_through_nginx() {
+async fn the_page_and_messages_pass_through_nginx() {
     let room = Server::start().await;
     let nginx = start_in_front_of(&room).await;
     let page = nginx.get("/").await;
@@ -41,7 +41,7 @@ async fn page_and_messages_go_through_nginx() {
 
 #[tokio::test]
 #[ignore = "needs nginx"]
-async fn behind_nginx_our_page_is_known_by_its_name() {
+async fn behind_nginx_our_page_is_recognised_by_its_host() {
     let room = Server::start().await;
     let nginx = start_in_front_of(&room).await;
     for (host, origin, status) in [

@@ -1,4 +1,4 @@
-//! What the documentation says of the original: examples/go/main.go is shown to do it.
+//! examples/go/main.go does what the documentation says of it.
 
 use crate::support::frames::{self, frame};
 use crate::support::*;
@@ -16,14 +16,14 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 const MISSING: &str =
     "this needs Go: apt-get install golang-go golang-github-gorilla-websocket-dev";
 
-/// How long is waited for what never comes.
+/// How long to wait for what never comes.
 const NEVER: Duration = Duration::from_secs(3);
 
 /// The folder of the program, which is built once for all tests.
 async fn built() -> &'static PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
-        // As it stands there, but for the port and the folder of the page.
+        // Unchanged, except for the port and the page's folder.
         let program = include_str!("../../../examples/go/main.go");
         let program = program.replace("../../index.html", "index.html");
         let program = program.replace("\t\"log\"\n", "\t\"log\"\n\t\"os\"\n");
@@ -60,7 +60,7 @@ async fn start() -> Server {
     Server::at(address, child)
 }
 
-/// A client in the room. There, that is a moment after its upgrade is done: a client that receives its own is in.
+/// A client in the room. The Go program adds it a moment after its upgrade: a client that gets its echo is in.
 async fn join(server: &Server) -> Socket {
     let mut socket = server.join().await;
     round_trips(&mut socket, 1).await;
@@ -102,7 +102,7 @@ async fn many_clients_that_join_at_once_crash_it() {
         }
     };
     let end = timeout(3 * LIMIT, end).await.expect("it still lives");
-    assert_eq!(end.code(), Some(2)); // so ends a Go program with a fatal error
+    assert_eq!(end.code(), Some(2)); // a Go program's exit code after a fatal error
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
@@ -154,7 +154,7 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
     let join = client_async_with_config(url, stream, Some(any_size));
     let (mut listener, _) = within(join).await.unwrap();
     round_trips(&mut listener, 1).await;
-    // The original may write to the sender first. Then nobody else receives anything until that one reads.
+    // The original may write to the sender first. Then nobody else receives anything until the sender reads.
     let (mut echo, mut sender) = server.join().await.into_inner().into_split();
     tokio::spawn(async move { copy(&mut echo, &mut sink()).await });
     let long = frame(frames::TEXT, vec![b'x'; LENGTH]);

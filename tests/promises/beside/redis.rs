@@ -1,4 +1,4 @@
-//! Several machines as one room: docs/several-machines.diff is applied to a copy of the program, with a real Redis.
+//! Several machines as one room: a copy of the program with docs/several-machines.diff applied, and a real Redis.
 
 use crate::docs::several_machines;
 use crate::room::{STUCK, order, slow};
@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::sleep;
 
-/// A machine: a room that talks with the Redis at an address.
+/// A machine: a room that uses the Redis at an address.
 async fn machine(redis: &str) -> Server {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
@@ -22,7 +22,7 @@ async fn machine(redis: &str) -> Server {
             .args(["apply", "-"])
             .stdin(several_machines())
             .current_dir(&copy.0)
-            // The folder lies inside a repository: `git` must not take it for a part of that.
+            // The folder is inside a repository: `git` must not treat it as part of that.
             .env("GIT_CEILING_DIRECTORIES", env!("CARGO_TARGET_TMPDIR"))
             .status();
         assert!(apply.unwrap().success(), "git apply");
@@ -48,7 +48,7 @@ struct Redis {
 }
 
 impl Redis {
-    /// Without a disk it keeps nothing, with a disk it keeps all that it has answered.
+    /// Without a disk it keeps nothing; with a disk it keeps everything it has confirmed.
     async fn start(disk: &str) -> Redis {
         let mut redis = Redis::start_at(free_address(), disk);
         redis.until_it_answers().await;
@@ -84,7 +84,7 @@ impl Redis {
         self.until_it_answers().await;
     }
 
-    /// Waits until it has read what it has on its disk, too.
+    /// Waits until it has loaded what is on its disk, too.
     async fn until_it_answers(&mut self) {
         within(async {
             while self.ask("PING").await.as_deref() != Some("+PONG") {
@@ -96,7 +96,7 @@ impl Redis {
         .await;
     }
 
-    /// Waits until so many machines wait for messages, each at a connection.
+    /// Waits until `count` machines wait for messages, each on its own connection.
     async fn has_machines(&self, count: usize) {
         within(async {
             loop {
@@ -182,7 +182,7 @@ async fn a_slow_client_slows_down_senders_beside_it_and_misses_nothing() {
             assert_eq!(receive(&mut slow).await, format!("{count:.<4000}"));
         }
     });
-    // Redis keeps less than usual for a machine that is behind: so it shows soon.
+    // Redis keeps less than usual for a machine that is behind, so that a loss shows soon.
     tokio::spawn(async move {
         loop {
             redis.ask("XTRIM chat MAXLEN 500").await.unwrap();
@@ -197,7 +197,7 @@ async fn a_slow_client_slows_down_senders_beside_it_and_misses_nothing() {
     }
 }
 
-// Redis away
+// Redis down
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 #[ignore = "needs Redis"]
@@ -261,7 +261,7 @@ async fn redis_is_killed_and_nothing_is_lost_that_came_back() {
     let once: std::collections::HashSet<&String> = received.iter().collect();
     assert_eq!(once.len(), received.len(), "something came twice");
     let missing: Vec<_> = sent.iter().filter(|text| !once.contains(text)).collect();
-    // Each machine may have had one on its way, each time. Nobody has received it, its sender neither.
+    // Each time, each machine may have had one message in flight. Nobody received it, not even its sender.
     assert!(missing.len() <= 4, "nobody received {missing:?}");
 }
 
@@ -308,13 +308,13 @@ async fn a_machine_that_was_cut_off_receives_the_rest_and_sends_nothing_twice() 
 #[ignore = "needs Redis"]
 async fn redis_may_forget_and_nobody_waits_or_receives_something_twice() {
     let mut redis = Redis::start("").await;
-    // Its clock is an hour ahead, as one may see it: the numbers of what is sent after this are higher.
+    // As if its clock were an hour ahead: later messages get higher numbers.
     let clock = std::time::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(3_600);
     let ahead = format!("XADD chat {}-0 text before", clock.as_millis());
     redis.ask(&ahead).await.unwrap();
     let mut machines = two_machines(&redis).await;
     let (mut anna, mut ben) = (machines[0].join().await, machines[1].join().await);
-    // The last time, Redis comes back with what it has saved, as far as "two".
+    // The last time, Redis comes back with what it saved, up to "two".
     for text in ["one", "two", "three", "four"] {
         send(&mut anna, text).await;
         assert_eq!(receive(&mut anna).await, text);

@@ -1,4 +1,4 @@
-//! For those who have the page read to them, or need contrast.
+//! Screen readers and contrast.
 
 use super::browser::*;
 use crate::support::*;
@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn those_who_hear_it_hear_what_matters() {
+fn screen_readers_hear_what_matters() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         tab.open(&server.address).await;

@@ -44,7 +44,7 @@ pub fn in_some(engines: &[Engine], test: impl AsyncFn(&Tab) + Sync) {
 
 const ENGINES: [Engine; 3] = [Chromium, Firefox, WebKit];
 
-/// All browsers belong to it, as they outlive the test that starts them.
+/// Owns all browsers, as they outlive the test that starts them.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 static BROWSERS: [Mutex<Option<Browser>>; 3] = [const { Mutex::const_new(None) }; 3];
@@ -102,7 +102,7 @@ impl Browser {
         let missing = format!("{engine:?} is missing: apt-get install {packages}");
         let driver = free_address();
         let port = driver.rsplit(':').next().unwrap();
-        // It ends with this process, as then its standard input does, and takes the browser along.
+        // It ends when this process does, as its standard input ends then, and takes the browser with it.
         let process = Command::new("sh")
             .args(["-c", "\"$@\" & cat; kill 0", "sh", program])
             .args(arguments.split_whitespace())
@@ -139,7 +139,7 @@ impl Browser {
         }
     }
 
-    /// A new window. Those of the test before are closed.
+    /// A new window. The previous test's windows are closed.
     async fn new_tab(&self) -> Tab {
         for window in self.client.windows().await.unwrap() {
             if window != self.first {
@@ -155,12 +155,12 @@ impl Browser {
             driver: self.driver.clone(),
         };
         tab.new_window().await;
-        tab.chromium_console().await; // forgets what the test before has left
+        tab.chromium_console().await; // discards what the previous test left
         tab
     }
 }
 
-/// The window of a test, or the one of several to which it has switched.
+/// A test's window, or the one it has switched to.
 pub struct Tab {
     pub engine: Engine,
     pub client: Client,
@@ -242,7 +242,7 @@ impl Tab {
             .await;
     }
 
-    /// Waits until the page has been drawn with all that was changed before.
+    /// Waits until all changes so far have been drawn.
     pub async fn until_drawn(&self) {
         self.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
             .await;
@@ -271,7 +271,7 @@ impl Tab {
         self.client.perform_actions(press).await.unwrap();
     }
 
-    /// From now on counts in `window.asked` how often the page has asked for its server, before it connects to it.
+    /// From now on, counts in `window.asked` how often the page checks for its server before it connects.
     pub async fn count_attempts(&self) {
         let count = "(() => {
             const { fetch } = window;
@@ -281,8 +281,8 @@ impl Tab {
         self.ask(count).await;
     }
 
-    /// What the console has shown since it was last asked, without what Chromium prints on a lost connection. Only
-    /// Chromium's driver can be asked.
+    /// What the console has shown since the last call, without what Chromium prints on a lost connection. Only
+    /// Chromium's driver offers this.
     pub async fn chromium_console(&self) -> Option<Vec<String>> {
         if self.engine != Chromium {
             return None;

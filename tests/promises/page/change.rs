@@ -1,4 +1,4 @@
-//! A learner's first change to the room breaks nothing in the page, or asks for one line of it.
+//! A learner's first change to the room doesn't break the page, or needs one changed line in it.
 
 use super::browser::*;
 use super::room::*;
@@ -20,7 +20,7 @@ fn with_names_before_the_texts_the_page_works_as_it_is() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn if_the_room_changes_the_text_the_own_one_is_shown_as_sent() {
+fn if_the_room_changes_the_text_the_sender_sees_it_as_sent() {
     in_chromium(async |tab| {
         let room = Room::start(PAGE, |text, _| Some(text.to_uppercase())).await;
         tab.open(&room.address).await;
@@ -45,7 +45,7 @@ fn if_the_room_trims_the_texts_the_page_works_as_it_is() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn json_asks_for_one_line() {
+fn json_needs_one_changed_line() {
     in_chromium(async |tab| {
         let page = page_with(
             "const text = event.data;",
@@ -63,7 +63,7 @@ fn json_asks_for_one_line() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn to_all_but_the_sender_asks_for_one_line() {
+fn a_room_without_echo_needs_one_changed_line() {
     in_chromium(async |tab| {
         let page = page_with(
             "awaitEcho(text, showLine(text, \"own\", waiting));",
@@ -80,7 +80,7 @@ fn to_all_but_the_sender_asks_for_one_line() {
     });
 }
 
-/// The page gives a connection up only while a text waits for its echo.
+/// The page gives up on a connection only while a text waits for its echo.
 async fn waits_for_nothing(tab: &Tab) {
     tab.expect("waiting.childElementCount", json!(0)).await;
     tab.expect("state.textContent", json!("Connected")).await;

@@ -1,4 +1,4 @@
-//! Loss and return.
+//! Losing the connection and reconnecting.
 
 use super::browser::*;
 use super::room::*;
@@ -13,7 +13,7 @@ const BACK: &str = "note: Connected again. Messages sent in between are missing.
 
 #[test]
 #[ignore = "needs Chromium, Firefox and WebKit"]
-fn a_lost_connection_is_told_and_comes_back_and_nothing_typed_is_lost() {
+fn a_lost_connection_is_reported_and_restored_and_nothing_typed_is_lost() {
     everywhere(async |tab| {
         let mut server = Server::start().await;
         tab.open(&server.address).await;
@@ -26,7 +26,7 @@ fn a_lost_connection_is_told_and_comes_back_and_nothing_typed_is_lost() {
         tab.until_lines(&["note: Disconnected: the server is shutting down."])
             .await;
         tab.send("ght").await;
-        // A loss is read aloud once, however often the page tries again in vain: the chat alone is read.
+        // A loss is read aloud once, however often the page tries again in vain: only the chat is read.
         tab.until("asked >= 2").await;
         let read = "[...document.querySelectorAll('[role=log], [role=status], [role=alert], [aria-live]')].map((part) => part.id)";
         tab.expect(read, json!(["chat"])).await;
@@ -46,14 +46,14 @@ fn a_lost_connection_is_told_and_comes_back_and_nothing_typed_is_lost() {
 
 #[test]
 #[ignore = "needs Firefox; with FULL=1 Chromium and WebKit"]
-fn it_is_back_soon_after_the_server() {
+fn it_reconnects_soon_after_the_server_is_back() {
     in_some(&[Firefox], async |tab| {
         let mut server = Server::start().await;
         tab.open(&server.address).await;
         tab.count_attempts().await;
         server.signal("INT").await;
         server.exit().await;
-        // After as many attempts, Firefox would keep a WebSocket waiting for a minute.
+        // After so many attempts, Firefox would keep a WebSocket waiting for a minute.
         tab.until(&format!("({ONLINE}, asked >= 15)")).await;
         let _again = Server::start_by(&mut chat(&[&server.address])).await;
         tab.until(&format!("({ONLINE}, state.textContent === 'Connected')"))
@@ -63,14 +63,14 @@ fn it_is_back_soon_after_the_server() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_connection_that_has_held_begins_the_row_of_attempts_anew() {
+fn a_stable_connection_resets_the_backoff() {
     in_chromium(async |tab| {
         let mut server = Server::start().await;
         tab.open(&server.address).await;
         tab.count_attempts().await;
         server.signal("INT").await;
         server.exit().await;
-        tab.until("asked === 3").await; // the next would be two seconds away, at least
+        tab.until("asked === 3").await; // the next would be at least two seconds away
         let mut server = Server::start_by(&mut chat(&[&server.address])).await;
         tab.until_connected().await;
         tab.ask("setTimeout(() => { window.held = true }, 10_500)")
@@ -86,7 +86,7 @@ fn a_connection_that_has_held_begins_the_row_of_attempts_anew() {
 
 #[test]
 #[ignore = "needs Chromium, Firefox and WebKit"]
-fn what_was_sent_into_a_dead_connection_is_told_and_can_be_sent_again() {
+fn text_sent_into_a_dead_connection_is_reported_and_can_be_sent_again() {
     everywhere(async |tab| {
         let server = Server::start().await;
         tab.open(&server.address).await;
@@ -95,7 +95,7 @@ fn what_was_sent_into_a_dead_connection_is_told_and_can_be_sent_again() {
         server.signal("STOP").await;
         tab.send("is anybody").await;
         tab.send("there?").await;
-        // Each stands there at once, and all the time.
+        // Each is there at once, and stays.
         tab.expect("waiting.innerText.split('\\n').length >= 2", json!(true))
             .await;
         let watch = "(() => {
@@ -129,7 +129,7 @@ fn what_was_sent_into_a_dead_connection_is_told_and_can_be_sent_again() {
         tab.until_connected().await;
         tab.until_last(BACK.split_once(": ").unwrap().1).await;
 
-        // The label puts the text back, before what was typed since.
+        // The label puts the text back, in front of what was typed since.
         tab.click("#chat .unheard button").await;
         tab.expect(
             "[input.value, document.activeElement.id]",
@@ -172,7 +172,7 @@ fn a_page_that_hung_for_15_seconds_sees_its_echo_first() {
 
 #[test]
 #[ignore = "needs Chromium, Firefox and WebKit"]
-fn left_it_leaves_the_room_and_back_it_is_in_again() {
+fn leaving_the_page_leaves_the_room_and_going_back_rejoins_it() {
     everywhere(async |tab| {
         let mut server = Server::start().await;
         let elsewhere = Server::start().await;
@@ -203,12 +203,12 @@ fn a_button_that_has_the_focus_keeps_it_when_the_connection_is_lost() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn it_connects_at_once_when_the_browser_is_online_or_the_tab_visible_again() {
+fn it_connects_at_once_when_the_browser_is_back_online_or_the_tab_visible() {
     in_chromium(async |tab| {
         let mut server = Server::start().await;
         tab.open(&server.address).await;
         tab.count_attempts().await;
-        // Late enough in the row of attempts that the next is seconds away: after four, and after the second loss.
+        // Late enough in the backoff that the next attempt is seconds away: after four, and after the second loss.
         for (event, late) in [
             (ONLINE, 4),
             ("document.dispatchEvent(new Event('visibilitychange'))", 0),
@@ -227,7 +227,7 @@ fn it_connects_at_once_when_the_browser_is_online_or_the_tab_visible_again() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_connection_that_lives_is_neither_dropped_nor_doubled() {
+fn a_live_connection_is_neither_dropped_nor_duplicated() {
     in_chromium(async |tab| {
         let mut server = Server::start().await;
         tab.open(&server.address).await;
@@ -243,7 +243,7 @@ fn a_connection_that_lives_is_neither_dropped_nor_doubled() {
         tab.until_lines(&["own: heard once"]).await;
         assert!(server.log.try_recv().is_err());
 
-        // Nor is a new one, if it's asked for twice.
+        // Nor is a second one opened, if it's asked for twice.
         server.signal("INT").await;
         server.exit().await;
         tab.until("state.className === 'lost'").await;
@@ -280,7 +280,7 @@ fn the_reason_of_a_close_is_shown_and_stays() {
             tab.ask(&instead).await;
             tab.send("not sent").await;
             let note = format!("note: Disconnected: {reason}.");
-            // The line that waited is there at once, the note with the next lines.
+            // The line that waited is there at once; the note comes with the next lines.
             lines.extend([note, "unheard: not sent".to_owned(), BACK.to_owned()]);
             let lines: Vec<_> = lines.iter().map(String::as_str).collect();
             tab.until_lines(&lines).await;

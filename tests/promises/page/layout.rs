@@ -1,4 +1,4 @@
-//! Where things are.
+//! Layout.
 
 use super::browser::*;
 use super::room::*;
@@ -36,7 +36,7 @@ fn a_text_runs_in_its_own_direction_and_its_time_stands_at_its_end() {
             json!(true),
         )
         .await;
-        // All times stand in the same corner, and behind all of the text.
+        // All times are in the same corner, after all of the text.
         let distances = "[...new Set([...chat.children].map((line) => {
             const box = line.getBoundingClientRect();
             const time = line.querySelector('time').getBoundingClientRect();
@@ -50,7 +50,7 @@ fn a_text_runs_in_its_own_direction_and_its_time_stands_at_its_end() {
             return range.getBoundingClientRect().right > time.left;
         }).length";
         tab.expect(inside, json!(0)).await;
-        // The first figure of a time stands to the left of the last.
+        // The first digit of a time is to the left of the last.
         let turned = "[...chat.querySelectorAll('time')].filter((time) =>
             left(time.firstChild, 0) > left(time.firstChild, 3)).length";
         tab.expect(turned, json!(0)).await;
@@ -66,7 +66,7 @@ fn stacked_marks_do_not_paint_over_the_neighbours() {
         room.send("above");
         room.send(&format!("Z{}", "\u{301}\u{302}\u{306}".repeat(40)));
         tab.until("chat.childElementCount === 2").await;
-        // What lies above them looks the same without them.
+        // What is above them looks the same without them.
         let above = tab.client.find(Locator::Css("#chat div")).await.unwrap();
         let with = above.screenshot().await.unwrap();
         tab.ask("chat.children[1].style.visibility = 'hidden'")
@@ -136,7 +136,7 @@ fn the_first_scroll_bar_moves_nothing() {
         }
         tab.until("chat.childElementCount === 101").await;
         tab.expect(edges, before.clone()).await;
-        // And they are in line.
+        // And they are aligned.
         let edges: Vec<_> = before.as_array().unwrap().iter().collect();
         assert!(edges.iter().all(|edge| *edge == edges[0]), "{edges:?}");
     });

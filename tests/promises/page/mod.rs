@@ -2,12 +2,12 @@
 //!
 //! - `talk`: sending, receiving, and what is shown
 //! - `change`: what a learner may change in the room without breaking the page
-//! - `connection`: loss and return; `proxy`: what may stand between page and room
+//! - `connection`: losing it and reconnecting; `proxy`: what may stand between the page and the room
 //! - `scroll`: many lines, heavy texts, and the reader's place
 //! - `layout`, `accessibility`
-//! - `browser`: how a test gets a window of a browser; `room`: a room of the tests' own
+//! - `browser`: how a test gets a browser window; `room`: the tests' own room
 //!
-//! Tests `everywhere` run in Chromium, Firefox and WebKit, as these differ there; tests `in_chromium` do so with the
+//! Tests `everywhere` run in Chromium, Firefox and WebKit, where these differ; tests `in_chromium` do so with the
 //! environment variable FULL=1.
 
 mod accessibility;

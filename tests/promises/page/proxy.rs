@@ -1,4 +1,4 @@
-//! What may stand between the page and its room.
+//! What may stand between the page and the room.
 
 use super::browser::*;
 use crate::support::*;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_server_that_closes_at_once_is_asked_ever_more_rarely() {
+fn attempts_back_off_when_the_server_closes_at_once() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         let mut relay = Relay::http(&server.address, |head| {
@@ -34,7 +34,7 @@ fn a_server_that_closes_at_once_is_asked_ever_more_rarely() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_server_that_is_away_behind_a_proxy_is_asked_and_not_connected_to() {
+fn while_a_server_behind_a_proxy_is_down_no_websocket_is_opened() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         let away = Arc::new(AtomicBool::new(true));
@@ -54,7 +54,7 @@ fn a_server_that_is_away_behind_a_proxy_is_asked_and_not_connected_to() {
             .await;
         away.store(false, Ordering::Relaxed);
         tab.until_connected().await;
-        // It was never in before, so it isn't "again". The line would come in this second.
+        // It wasn't connected before, so it isn't "again". The line would come within this second.
         tab.ask("setTimeout(() => { window.later = true }, 1500)")
             .await;
         tab.until("window.later").await;
@@ -65,10 +65,10 @@ fn a_server_that_is_away_behind_a_proxy_is_asked_and_not_connected_to() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_page_that_is_not_let_in_says_so_once() {
+fn a_refused_page_says_so_once() {
     in_chromium(async |tab| {
         let server = Server::start().await;
-        // A proxy that doesn't pass `Host` on: to the room, the page is a foreign one.
+        // A proxy that doesn't pass on `Host`: to the room, the page has another origin.
         let mut relay = Relay::http(&server.address, |head| {
             let host = head.lines().find(|line| line.starts_with("Host:")).unwrap();
             Action::Forward(head.replace(host, "Host: 127.0.0.1"))
@@ -89,7 +89,7 @@ fn a_page_that_is_not_let_in_says_so_once() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_single_failure_is_no_refusal() {
+fn a_single_failure_is_not_a_refusal() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         let first = AtomicBool::new(true);
@@ -110,7 +110,7 @@ fn a_single_failure_is_no_refusal() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn behind_a_login_that_has_ended_it_says_to_reload() {
+fn behind_an_expired_login_it_says_to_reload() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         for status in [
@@ -163,7 +163,7 @@ fn behind_a_password_and_under_a_path_it_works_as_it_is() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_long_text_on_a_slow_line_is_waited_for() {
+fn the_page_waits_for_a_long_text_on_a_slow_line() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         let relay = Relay::start(&server.address).await;
@@ -179,10 +179,10 @@ fn a_long_text_on_a_slow_line_is_waited_for() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn what_is_never_answered_is_given_up() {
+fn requests_without_an_answer_time_out() {
     in_chromium(async |tab| {
         let server = Server::start().await;
-        // The first question, and the first WebSocket.
+        // The first check, and the first WebSocket.
         let (question, socket) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let relay = Relay::http(&server.address, move |head| {
             let is_first = |count: &AtomicUsize| count.fetch_add(1, Ordering::Relaxed) == 0;
@@ -202,7 +202,7 @@ fn what_is_never_answered_is_given_up() {
     });
 }
 
-/// Chromium prints each status that isn't good.
+/// Chromium prints each error status.
 async fn forget(tab: &Tab, status: &str) {
     if let Some(lines) = tab.chromium_console().await {
         assert!(lines.join("").contains(status), "{lines:?}");

@@ -1,4 +1,4 @@
-//! A room of the tests' own: with another page, with longer texts, or with a change that a learner may make.
+//! The tests' own room: with another page, longer texts, or a change that a learner may make.
 
 use futures_util::{SinkExt, StreamExt};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 pub const PAGE: &str = include_str!("../../../index.html");
 
-/// The page with another line, or part of one.
+/// The page with a line, or part of one, replaced.
 pub fn page_with(before: &str, after: &str) -> String {
     assert!(PAGE.contains(before), "not in index.html: {before}");
     PAGE.replace(before, after)

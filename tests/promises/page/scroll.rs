@@ -20,7 +20,7 @@ const STILL: &str = "new Promise((done) => {
 #[ignore = "needs Chromium, Firefox and WebKit"]
 fn twenty_thousand_messages_leave_the_tab_usable() {
     everywhere(async |tab| {
-        let _load = LOAD.lock().await; // a tab that gets no time to read is a stuck client to the room
+        let _load = LOAD.lock().await; // to the room, a tab that gets no time to read is a stuck client
         let server = Server::start().await;
         tab.open(&server.address).await;
         let (mut shout, own) = server.join().await.split();
@@ -90,7 +90,7 @@ fn no_text_freezes_the_page() {
             assert!(longest < 3000.0, "{longest} ms for {count} times {first:?}");
         }
         tab.expect("state.textContent", json!("Connected")).await;
-        // Whose text it is, is known by the whole of it.
+        // Its own text is recognised by the whole of it.
         tab.ask("(input.value = 'x'.repeat(1001) + 'y', form.requestSubmit())")
             .await;
         tab.until("chat.lastElementChild.className === 'own'").await;
@@ -127,7 +127,7 @@ fn one_message_cannot_bury_the_others() {
 
 #[test]
 #[ignore = "needs Chromium, Firefox and WebKit"]
-fn a_reader_who_scrolled_up_is_not_moved() {
+fn new_messages_do_not_move_a_reader_scrolled_up() {
     everywhere(async |tab| {
         let server = Server::start().await;
         tab.open(&server.address).await;
@@ -145,7 +145,7 @@ fn a_reader_who_scrolled_up_is_not_moved() {
         let place = "[...chat.children].find((line) => line.firstChild.data === 'number 701').getBoundingClientRect().top";
         let before = tab.ask_number(place).await;
         for count in 991..=1100 {
-            send(&mut talker, format!("number {count}")).await; // from 1,001 on the oldest lines are taken out
+            send(&mut talker, format!("number {count}")).await; // from 1,001 on, the oldest lines are removed
         }
         tab.until_last("number 1100").await;
         tab.expect("chat.childElementCount", json!(1000)).await;
@@ -155,7 +155,7 @@ fn a_reader_who_scrolled_up_is_not_moved() {
             "moved from {before} to {after}"
         );
 
-        // The button leads to the end, and what is typed goes on into the input.
+        // The button leads to the end, and typing goes on in the input.
         tab.type_in("half a thou").await;
         tab.click("#more").await;
         tab.until(&format!("more.hidden && {AT_END}")).await;

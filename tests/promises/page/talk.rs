@@ -28,7 +28,7 @@ fn two_tabs_talk_by_enter_and_by_click() {
         tab.until_lines(&["other: by key", "own: by mouse"]).await;
         tab.expect(input, json!(["", "input"])).await;
 
-        // A text of which nothing can be seen isn't sent: the next line is the one after.
+        // A text with nothing visible isn't sent: the next line is the one after it.
         tab.send("  \u{a0} \u{200b}").await;
         tab.expect("input.value", json!("  \u{a0} \u{200b}")).await;
         tab.ask("input.value = ''").await;
@@ -61,7 +61,7 @@ fn text_that_looks_like_html_is_shown_as_text() {
             tab.client.get_alert_text().await.is_err(),
             "an alert is open"
         );
-        // Two spaces and the line break of the last message are seen: it has two rows.
+        // The last message's two spaces and line break are visible: it has two rows.
         tab.expect("chat.innerText.includes('a  b\\nc')", json!(true))
             .await;
         let higher =
@@ -85,7 +85,7 @@ fn a_message_cannot_become_html_by_mistake() {
             assert!(lines.join("").contains("TrustedHTML"), "{lines:?}");
         }
 
-        // A browser without Trusted Types is one in which the policy doesn't have them. Still, no handler runs.
+        // Without Trusted Types in the policy, as in a browser that lacks them, no handler runs either.
         let types = "require-trusted-types-for 'script'; trusted-types 'none'";
         let room = Room::start(page_with(types, ""), |text, _| Some(text.to_owned())).await;
         tab.open(&room.address).await;
@@ -105,7 +105,7 @@ fn a_message_cannot_become_html_by_mistake() {
 
 #[test]
 #[ignore = "needs Chromium, Firefox and WebKit"]
-fn the_own_line_waits_for_its_echo_and_stays_where_it_is() {
+fn a_sent_line_waits_for_its_echo_and_stays_in_place() {
     everywhere(async |tab| {
         let server = Server::start().await;
         tab.open(&server.address).await;
@@ -143,7 +143,7 @@ fn the_own_line_waits_for_its_echo_and_stays_where_it_is() {
         ])
         .await;
 
-        // It is told apart from the others by side and colour.
+        // Side and colour set it apart from the others.
         for style in [
             "getComputedStyle(chat.LINE).backgroundColor",
             "chat.LINE.getBoundingClientRect().left > 40",
@@ -157,7 +157,7 @@ fn the_own_line_waits_for_its_echo_and_stays_where_it_is() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_translated_line_is_still_known_as_the_own_one() {
+fn a_translated_line_still_matches_its_echo() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         tab.open(&server.address).await;
@@ -196,7 +196,7 @@ fn half_a_character_does_not_hide_an_echo() {
 
 #[test]
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn a_text_of_invisible_characters_is_said_to_be_one() {
+fn a_text_of_invisible_characters_is_marked() {
     in_chromium(async |tab| {
         let server = Server::start().await;
         tab.open(&server.address).await;
@@ -254,7 +254,7 @@ fn a_text_that_is_too_long_stays_in_the_input() {
         let kept = "[input.value.length, input.validationMessage]";
         let message = "This is too long for one message.";
         tab.expect(kept, json!([1366, message])).await;
-        // A paste isn't cut at a length that could be sent: nobody sends the half of it unawares.
+        // A paste isn't cut to a length that could be sent: nobody sends half of it by accident.
         tab.ask("(input.value = '', input.focus())").await;
         tab.ask("document.execCommand('insertText', false, 'x'.repeat(100000))")
             .await;
@@ -302,7 +302,7 @@ fn hidden(hidden: bool) -> String {
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
 fn the_clock_follows_the_time_zone() {
     in_chromium(async |tab| {
-        // What the browser does when its computer is elsewhere: formats that are made from then on have another zone.
+        // What the browser does when the computer moves: formats made from then on have another zone.
         let move_away = "<script>function moveAway() {
             const { DateTimeFormat } = Intl;
             Intl.DateTimeFormat = function (locales, options) {

@@ -1,4 +1,4 @@
-//! Start, joining and leaving, and what the terminal says of it.
+//! Starting, joining and leaving, and what the terminal says about it.
 
 use crate::support::frames;
 use crate::support::*;
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 // The start
 
 #[tokio::test]
-async fn a_port_that_cannot_be_opened_is_told_in_one_plain_line() {
+async fn a_port_that_cannot_be_opened_is_reported_in_one_plain_line() {
     let server = Server::start().await;
     for argument in [&*server.address, "nonsense", "8080", "127.0.0.1:70000", ""] {
         let output = within(chat(&[argument]).output()).await.unwrap();
@@ -144,7 +144,7 @@ async fn when_descriptors_have_run_out_newcomers_wait_until_some_have_left() {
 // The terminal
 
 #[tokio::test]
-async fn the_terminal_tells_who_joins_and_leaves_and_why() {
+async fn the_terminal_logs_each_join_and_each_leave_with_its_reason() {
     let mut server = Server::start().await;
     let mut anna = server.join().await;
     let mut ben = server.join().await;
@@ -170,7 +170,7 @@ async fn the_terminal_tells_who_joins_and_leaves_and_why() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_in_the_midst_of_talk_has_closed_and_was_not_lost() {
+async fn a_client_that_closes_amid_traffic_is_logged_as_closed_and_not_as_lost() {
     let mut server = Server::start().await;
     let (mut sink, own) = server.join().await.split();
     drain(own);
@@ -184,17 +184,17 @@ async fn a_client_that_closes_in_the_midst_of_talk_has_closed_and_was_not_lost()
         let mut guest = server.join().await;
         receive(&mut guest).await;
         guest.close(None).await.unwrap();
-        drop(guest); // what it has not read makes that a reset
+        drop(guest); // unread data turns this into a reset
         let line = server.logs("left").await;
         assert!(line.contains("it closed the connection"), "{line}");
     }
 }
 
 #[tokio::test]
-async fn the_room_goes_on_when_nobody_takes_what_it_prints() {
+async fn the_room_goes_on_when_its_output_fails() {
     let mut no_stderr = chat(&["127.0.0.1:0"]).spawn().unwrap();
     drop(no_stderr.stderr.take());
-    talk_in(&Server::of(no_stderr).await).await;
+    chat_in(&Server::of(no_stderr).await).await;
 
     for output in ["/dev/full", "a closed pipe"] {
         let address = free_address();
@@ -206,11 +206,11 @@ async fn the_room_goes_on_when_nobody_takes_what_it_prints() {
         let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         listens(&address).await;
-        talk_in(&Server::at(address, child)).await;
+        chat_in(&Server::at(address, child)).await;
     }
 }
 
-async fn talk_in(server: &Server) {
+async fn chat_in(server: &Server) {
     for _ in 0..3 {
         let mut client = server.join().await;
         round_trips(&mut client, 1).await;

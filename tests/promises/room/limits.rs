@@ -1,4 +1,4 @@
-//! Messages that are too long, no text, or no WebSocket at all: close codes and reasons.
+//! Messages that are too long, not text, or not WebSocket at all: close codes and reasons.
 
 use super::MAX_MESSAGE;
 use crate::support::frames::{self, FIN, frame, raw};
@@ -17,7 +17,7 @@ const NOT_UTF8: (u16, &str) = (1007, "the text was not valid UTF-8");
 const BROKEN: (u16, &str) = (1002, "this client broke the WebSocket protocol");
 
 #[tokio::test]
-async fn whoever_breaks_a_rule_gets_its_close_code_and_nobody_receives_it() {
+async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_nobody() {
     let mut server = Server::start().await;
     let mut listener = server.join().await;
     let max = MAX_MESSAGE as u64;

@@ -1,4 +1,4 @@
-//! What memory the room may take, as README says.
+//! How much memory the room may take, as README says.
 
 use super::{MAX_MESSAGE, QUEUE, STUCK};
 use crate::support::frames::{self, frame};
@@ -26,7 +26,7 @@ async fn the_whole_room_takes_no_more_memory_than_readme_says() {
     for _ in 0..SHOUTERS {
         shout(server.join().await, MAX_MESSAGE);
     }
-    tokio::time::sleep(Duration::from_secs(2)).await; // that is how long they shout
+    tokio::time::sleep(Duration::from_secs(2)).await; // that is how long they send
     let grown = server.grown(before);
     println!("peak {grown} KiB");
     assert!(
@@ -95,12 +95,12 @@ async fn what_one_client_can_hold_is_bounded() {
     let longest = MAX_MESSAGE as u64;
     for _ in 0..COUNT {
         let mut stream = server.join_with_small_buffer().await.into_inner();
-        // The most that is kept of a message: fragments up to the limit, the last of them not yet there.
+        // The most that is kept of a message: fragments up to the limit, without the last one.
         let text = [
             frames::fragment(frames::TEXT, vec![b'x'; MAX_MESSAGE - 1]),
             frames::header(frames::CONTINUATION, longest),
         ];
-        // The room may cut it off for the pongs that it doesn't read.
+        // The room may drop it for not reading its pongs.
         let _ = within(stream.write_all(&[&*pings, &text.concat()].concat())).await;
         clients.push(stream);
     }
@@ -136,7 +136,7 @@ async fn a_message_that_is_refused_or_only_announced_costs_nothing() {
         refused(frame(frames::TEXT, &text)),
         refused([frames::fragment(frames::TEXT, ""), more].concat()),
     );
-    round_trips(&mut server.join().await, 1).await; // all has been read
+    round_trips(&mut server.join().await, 1).await; // everything has been read
     let grown = server.grown(before);
     println!("{grown} KiB");
     assert!(grown < 4 * 1024, "the server's memory grew by {grown} KiB");
@@ -155,7 +155,7 @@ async fn pongs_do_not_pile_up_for_a_client_that_does_not_read_them() {
     }
     let grown = server.grown(before);
     assert!(grown < 4 * 1024, "the server's memory grew by {grown} KiB");
-    // When it reads again, it receives every message, and answers to new pings.
+    // When it reads again, it receives every message, and pongs for new pings.
     let mut talker = server.join().await;
     let texts = ["a".repeat(MAX_MESSAGE), "b".to_owned(), "z".to_owned()];
     for text in &texts {

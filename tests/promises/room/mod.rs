@@ -9,11 +9,11 @@ mod shutdown;
 pub mod slow;
 mod time;
 
-/// Bytes of the longest text that the room passes on.
+/// The longest text that the room passes on, in bytes.
 pub const MAX_MESSAGE: usize = 4 * 1024;
 
-/// How many messages wait for a client, at most. From half of that on, it must read.
+/// How many messages a client's queue holds. When it is more than half full, the client must read.
 const QUEUE: usize = 8_192;
 
-/// What the terminal says of a client that was dropped because it didn't read.
+/// What the terminal says about a client that was dropped because it didn't read.
 pub const STUCK: &str = "left: this client did not read its messages";

@@ -117,7 +117,7 @@ async fn a_client_is_in_the_room_as_soon_as_its_upgrade_is_done() {
 
 #[tokio::test]
 async fn what_a_client_sent_before_it_left_is_received() {
-    const COUNT: usize = 1_000; // as many as its socket takes while the server stands still
+    const COUNT: usize = 1_000; // as many as its socket takes while the server is stopped
     let server = Server::start().await;
     let mut listener = server.join().await;
     for _ in 0..3 {
@@ -125,7 +125,7 @@ async fn what_a_client_sent_before_it_left_is_received() {
         for number in 0..COUNT {
             guest.feed(Message::text(number.to_string())).await.unwrap();
         }
-        server.signal("STOP").await; // so that all of it lies in its socket
+        server.signal("STOP").await; // so that everything is still in its socket
         guest.close(None).await.unwrap();
         until_acknowledged(guest.get_ref()).await;
         drop(guest); // it has read none of the echoes: its kernel says so with a reset
@@ -139,7 +139,7 @@ async fn a_good_message_right_before_a_violation_is_received_by_all() {
     let _load = LOAD.lock().await;
     let server = Server::start().await;
     let mut listener = server.join().await;
-    // Talk, so that the room is in the middle of something when the last message comes.
+    // Traffic, so that the room is busy when the last message comes.
     for number in 0..8 {
         let mut talker = server.join().await;
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! The page, and who may join from it.
+//! The page, and the origin check.
 
 use crate::support::*;
 
@@ -15,7 +15,7 @@ async fn the_page_is_served_at_the_root_and_nothing_elsewhere() {
         assert!(head.contains(header), "{head}");
     }
     assert_eq!(body, include_str!("../../../index.html"));
-    let head = "HEAD / HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n"; // so the page asks for its server
+    let head = "HEAD / HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n"; // how the page checks for its server
     let answer = server.http(head).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
@@ -48,7 +48,7 @@ async fn only_our_own_page_and_programs_may_join() {
         ("[::1]", "http://[::1]".into(), 101),
         ("chat.example", "https://chat.example".into(), 101),
         ("[2001:db8::7]", "https://[2001:db8::7]".into(), 101),
-        // Another page.
+        // A page from another site.
         (address, "null".into(), 403),
         (address, "".into(), 403),
         (address, address.into(), 403),
@@ -60,7 +60,7 @@ async fn only_our_own_page_and_programs_may_join() {
         (address, "https://evil.example".into(), 403),
         ("[::1]:8080", "http://[::1]:8081".into(), 403),
         ("[::1]:8080", "http://[::2]:8080".into(), 403),
-        // Another page whose name was made to point here: `Origin` and `Host` agree.
+        // A page from another site whose name points here (DNS rebinding): `Origin` and `Host` agree.
         ("evil.example:80", "http://evil.example:80".into(), 403),
         ("evil.example", "http://evil.example".into(), 403),
         ("localhost.evil", "http://localhost.evil".into(), 403),

@@ -1,4 +1,4 @@
-//! Ctrl-C: all that was accepted, then close code 1001, and the end.
+//! Ctrl-C: clients get everything accepted, then close code 1001, and the program ends.
 
 use super::MAX_MESSAGE;
 use crate::support::frames;
@@ -38,7 +38,7 @@ async fn everyone_gets_what_was_accepted_and_then_1001() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 #[ignore = "takes 5 to 12 seconds"]
-async fn whoever_can_read_gets_1001_although_others_wait_to_send() {
+async fn clients_that_read_get_1001_even_while_others_wait_to_send() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
     let relay = Relay::start(&server.address).await;
@@ -123,7 +123,7 @@ async fn an_idle_connection_does_not_delay_the_end() {
     assert!(took < Duration::from_millis(1500), "it took {took:?}");
 }
 
-/// Of a browser that has loaded the page.
+/// Like that of a browser that has loaded the page.
 async fn idle_connection(server: &Server) -> TcpStream {
     let mut idle = server.connect().await;
     let request = b"GET / HTTP/1.1\r\nHost: chat\r\n\r\n";

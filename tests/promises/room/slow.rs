@@ -48,8 +48,8 @@ async fn stuck_clients_are_dropped_and_nobody_waits_for_them() {
     nobody_waits_for_stuck_clients(20, &mut Server::start().await, None).await;
 }
 
-/// Some clients come one after another and never read, while one sends 2,000 messages a second: that is slow enough
-/// for the room to drop each stuck client before its queue is full. Sender and listener may be at another server.
+/// Some clients join one after another and never read, while one sends 2,000 messages a second: that is slow enough
+/// for the room to drop each stuck client before its queue is full. Sender and listener may be on another server.
 pub async fn nobody_waits_for_stuck_clients(
     count: usize,
     server: &mut Server,
@@ -131,8 +131,8 @@ async fn a_client_may_take_its_time_while_its_queue_is_less_than_half_full() {
     receive_numbers(&mut slow, COUNT).await;
 }
 
-/// Beside a fast sender, a client reads all, but through a line of 4 Mbit/s. Its queue is full when a fast client gets
-/// no more than comes through that line.
+/// Beside a fast sender, a client reads everything, but over a 4 Mbit/s line. Its queue is full once a fast client gets
+/// no more than that line carries.
 async fn beside_a_slow_client(server: &Server) -> (Relay, Socket) {
     let relay = Relay::start(&server.address).await;
     relay.to_client.send(Flow::Rate(4_000_000 / 8)).unwrap();
@@ -183,21 +183,21 @@ async fn beside_a_fast_sender_and_a_slow_client_nobody_waits_for_a_second() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 #[ignore = "takes 5 to 12 seconds"]
-async fn a_client_that_sips_cannot_hold_the_room_down() {
+async fn a_client_that_reads_a_little_at_a_time_cannot_slow_the_room_down() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
     let mut sipper = server.join_with_small_buffer().await.into_inner();
     tokio::spawn(async move {
         let mut sip = [0; 500];
         while let Ok(1..) = sipper.read(&mut sip).await {
-            sleep(Duration::from_millis(250)).await; // 2 kB a second: that is what it does
+            sleep(Duration::from_millis(250)).await; // 2 kB a second
         }
     });
     let mut listener = server.join().await;
     shout(server.join().await, 500);
     let dropped = async {
         while !server.log.recv().await.unwrap().contains(STUCK) {}
-        // From here on the room is at its full speed.
+        // From here on, the room runs at full speed.
     };
     let listen = async {
         for _ in 0..100_000 {
@@ -240,7 +240,7 @@ async fn a_stuck_client_that_breaks_a_rule_or_leaves_is_cut_off() {
     let close = frame(frames::CLOSE, "");
     stuck[1].write_all(&close).await.unwrap();
     server.settle(before).await;
-    drop(stuck); // not before: both have stayed open, and not read
+    drop(stuck); // not earlier: both stayed open, unread
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
@@ -265,7 +265,7 @@ async fn clients_that_read_neither_messages_nor_pongs_are_dropped() {
     const COUNT: usize = 9_000; // more than a queue
     let mut server = Server::start().await;
     let mut stuck = Vec::new();
-    // Some fill the library's buffer with pongs, some a part of it, some not even the kernel's.
+    // Some fill the library's buffer with pongs, some part of it, some not even the kernel's.
     for count in (1..=20).map(|number| 250 * number) {
         let mut stream = server.join_with_small_buffer().await.into_inner();
         let pings = frames::longest(frames::PING).repeat(count);

@@ -1,4 +1,4 @@
-//! Pings, and the read timeout: on a copy of the program whose times are some thirty times as short.
+//! Pings and the read timeout, on a copy of the program with times some thirty times shorter.
 
 use super::MAX_MESSAGE;
 use crate::support::frames;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const READ_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// A server whose clients' queues are as much shorter as its times.
+/// A server whose queues are shorter by the same factor as its times.
 async fn short() -> Server {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let values = [

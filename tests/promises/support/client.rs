@@ -24,7 +24,7 @@ pub async fn connect(address: &str) -> TcpStream {
     stream
 }
 
-/// A connection whose kernel takes little beside what is read.
+/// A connection with a receive buffer this small, so that the kernel takes little beyond what is read.
 pub async fn connect_with_buffer(address: &str, bytes: u32) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(bytes).unwrap();
@@ -38,12 +38,12 @@ pub async fn upgrade(address: &str, stream: TcpStream) -> Socket {
     within(upgrade).await.expect("the upgrade should be done").0
 }
 
-/// The WebSocket of a connection whose upgrade is done.
+/// The WebSocket on an upgraded connection.
 pub async fn socket_of(stream: TcpStream) -> Socket {
     WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }
 
-/// The status with which an upgrade is answered that has this `Host` and, perhaps, this `Origin`.
+/// The status that answers an upgrade with this `Host` and, if given, this `Origin`.
 pub async fn upgrade_status(address: &str, host: &str, origin: Option<&str>) -> u16 {
     let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
     let headers = request.headers_mut();
@@ -76,7 +76,7 @@ pub async fn receive(stream: &mut impl Receive) -> String {
     }
 }
 
-/// Code and reason of the server's close frame; messages before it are passed over.
+/// Code and reason of the server's close frame; messages before it are skipped.
 pub async fn close_frame(stream: &mut impl Receive) -> Option<(u16, String)> {
     let close = async {
         loop {
@@ -91,7 +91,7 @@ pub async fn close_frame(stream: &mut impl Receive) -> Option<(u16, String)> {
         .expect("a close frame in time")
 }
 
-/// All that still comes until the server closes, which it does soon.
+/// Everything that still comes until the server closes, which must be soon.
 pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     let end = timeout(CLOSE_LIMIT, stream.read_to_end(&mut rest)).await;
@@ -99,7 +99,7 @@ pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     rest
 }
 
-/// Waits until the server's kernel has acknowledged all that a client has sent.
+/// Waits until the server's kernel has acknowledged everything the client sent.
 pub async fn until_acknowledged(stream: &TcpStream) {
     let port = stream.local_addr().unwrap().port();
     within(async {
@@ -110,7 +110,7 @@ pub async fn until_acknowledged(stream: &TcpStream) {
     .await;
 }
 
-/// Waits until the program has read all that a client has sent.
+/// Waits until the program has read everything the client sent.
 pub async fn until_all_is_read(stream: &TcpStream) {
     let port = stream.local_addr().unwrap().port();
     within(async {
@@ -121,7 +121,7 @@ pub async fn until_all_is_read(stream: &TcpStream) {
     .await;
 }
 
-/// What waits to be sent and to be read in the connection with `port` in this column (proc_net_tcp(5)).
+/// How much waits to be sent and to be read on the connection with `port` in this column (proc_net_tcp(5)).
 fn kernel_queues(column: usize, port: u16) -> (usize, usize) {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let end = format!(":{port:04X}");
@@ -163,7 +163,7 @@ pub fn spawn_numbers(mut stream: impl Receive + 'static, count: usize) -> JoinHa
     tokio::spawn(async move { receive_numbers(&mut stream, count).await })
 }
 
-/// Sends the numbers from 0 to `count`, each with dots behind it up to `length` bytes, one every `pause`.
+/// Sends the numbers from 0 to `count`, each padded with dots to `length` bytes, one every `pause`.
 pub async fn send_numbers(
     sink: &mut (impl SinkExt<Message> + Unpin),
     count: usize,

@@ -18,7 +18,7 @@ impl Variant {
         Variant(folder)
     }
 
-    /// With other values of constants in main.rs, such as a time that a test needn't wait for.
+    /// With other values for constants in main.rs, such as a shorter timeout.
     pub fn with_constants(name: &str, values: &[(&str, &str)]) -> Variant {
         let variant = Variant::new(name);
         let mut program = variant.program();
@@ -62,7 +62,7 @@ impl Variant {
         built
     }
 
-    /// To cargo, all copies are one package: it must see that the file is a newer one.
+    /// To cargo, all copies are one package: it must see that the file is newer.
     fn cargo(&self, command: &str) -> Output {
         self.write(&self.program());
         Command::new(env!("CARGO"))

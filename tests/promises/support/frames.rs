@@ -1,4 +1,4 @@
-//! Raw frames (RFC 6455, section 5.2). Those of clients have a mask of zeros, so their payload is readable as it stands.
+//! Raw frames (RFC 6455, section 5.2). Clients' frames have a mask of zeros, so their payload stays readable.
 
 pub const CONTINUATION: u8 = 0x0;
 pub const TEXT: u8 = 0x1;
@@ -6,7 +6,7 @@ pub const BINARY: u8 = 0x2;
 pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xa;
-/// The bit of a message's last frame.
+/// The bit that marks a message's last frame.
 pub const FIN: u8 = 0x80;
 
 /// A whole message or control frame from a client.
@@ -25,7 +25,7 @@ pub fn raw(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     [&header(first, payload.len() as u64), payload].concat()
 }
 
-/// The header of a client's frame, which announces `length` bytes.
+/// The header of a client's frame that announces `length` bytes.
 pub fn header(first: u8, length: u64) -> Vec<u8> {
     let length = match length {
         0..126 => vec![length as u8],

@@ -14,7 +14,7 @@ pub use server::*;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long anything may take that has no time of its own: a test that waits longer has failed.
+/// How long anything without a limit of its own may take: a test that waits longer has failed.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// How long a close frame may take to arrive, and a connection to end behind it: the program waits 2 s, the rest is for

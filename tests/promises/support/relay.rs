@@ -11,7 +11,7 @@ use tokio::time::{interval, sleep};
 #[derive(Clone, Copy, PartialEq)]
 pub enum Flow {
     Open,
-    /// So many bytes a second.
+    /// At this many bytes a second.
     Rate(usize),
     /// They wait.
     Hold,
@@ -21,7 +21,7 @@ pub enum Flow {
     Cut,
 }
 
-/// What the relay does with an HTTP request, the first of its connection.
+/// What the relay does with an HTTP request, the first on its connection.
 pub enum Action {
     /// Sends it on, with this head, and then all bytes of both sides.
     Forward(String),
@@ -85,7 +85,7 @@ impl Relay {
         }
     }
 
-    /// Waits until `count` heads have come that begin with `start`. Returns them all, and those in between.
+    /// Waits for `count` heads that begin with `start`. Returns them, and those in between.
     pub async fn requests(&mut self, start: &str, mut count: usize) -> Vec<String> {
         let mut heads = Vec::new();
         while count > 0 {
@@ -137,13 +137,13 @@ impl Connection {
                 server.write_all(head.as_bytes()).await.ok()?;
                 let head = read_head(&mut server).await?;
                 client.write_all(head.as_bytes()).await.ok()?;
-                sleep(Duration::from_millis(100)).await; // or Firefox doesn't call it open
+                sleep(Duration::from_millis(100)).await; // or Firefox doesn't consider it open
                 Some(())
             }
         }
     }
 
-    /// Its kernel takes little beside what gets through, so that the server notices a slow flow soon.
+    /// Its kernel takes little beyond what gets through, so that the server notices a slow flow soon.
     async fn connect(&self) -> Option<TcpStream> {
         let socket = TcpSocket::new_v4().ok()?;
         socket.set_recv_buffer_size(32 * 1024).ok()?;

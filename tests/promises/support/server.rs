@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 pub struct Server {
     pub child: Child,
-    /// `127.0.0.1:PORT`, as the URL on the first line of standard output names it.
+    /// `127.0.0.1:PORT`, from the URL on the first line of standard output.
     pub address: String,
     /// The lines of standard error.
     pub log: mpsc::UnboundedReceiver<String>,
@@ -28,7 +28,7 @@ impl Server {
         Server::of(command.spawn().expect("the server should start")).await
     }
 
-    /// Of a program that prints its URL in its first line.
+    /// From a program whose first line is its URL.
     pub async fn of(mut child: Child) -> Server {
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = within(stdout.next_line()).await.unwrap();
@@ -37,7 +37,7 @@ impl Server {
         Server::at(address, child)
     }
 
-    /// Of a program that listens at `address`.
+    /// From a program that listens at `address`.
     pub fn at(address: String, mut child: Child) -> Server {
         let (lines, log) = mpsc::unbounded_channel();
         if let Some(stderr) = child.stderr.take() {
@@ -55,12 +55,12 @@ impl Server {
         }
     }
 
-    /// A new client, whose upgrade is done.
+    /// A new client, already upgraded.
     pub async fn join(&self) -> Socket {
         upgrade(&self.address, self.connect().await).await
     }
 
-    /// A client whose kernel takes little, so that it's stuck soon after it has stopped reading.
+    /// A client with a small kernel buffer, so that it's stuck soon after it stops reading.
     pub async fn join_with_small_buffer(&self) -> Socket {
         upgrade(
             &self.address,
@@ -73,7 +73,7 @@ impl Server {
         connect(&self.address).await
     }
 
-    /// Sends a request as it stands and returns all that comes back until the server closes.
+    /// Sends a request unchanged and returns everything that comes back until the server closes.
     pub async fn http(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -100,7 +100,7 @@ impl Server {
         }
     }
 
-    /// Nobody has left, as far as the terminal has told it.
+    /// Nobody has left, according to the terminal so far.
     pub fn assert_all_stayed(&mut self) {
         while let Ok(line) = self.log.try_recv() {
             assert!(line.contains("joined"), "{line}");
@@ -115,13 +115,13 @@ impl Server {
         within(self.child.wait()).await.unwrap()
     }
 
-    /// What memory it takes now, in KiB. Its peak is counted anew from here on (proc_pid_clear_refs(5)).
+    /// How much memory it takes now, in KiB. Resets its peak (proc_pid_clear_refs(5)).
     pub fn memory(&self) -> usize {
         std::fs::write(self.proc("clear_refs"), "5").unwrap();
         self.status("VmRSS")
     }
 
-    /// By how much its peak is above what it took `before`, in KiB.
+    /// By how much its peak exceeds what it took `before`, in KiB.
     pub fn grown(&self, before: usize) -> usize {
         self.status("VmHWM").saturating_sub(before)
     }
@@ -132,7 +132,7 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// How long it has worked, in hundredths of a second (proc_pid_stat(5)).
+    /// Its CPU time, in hundredths of a second (proc_pid_stat(5)).
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(self.proc("stat")).unwrap();
         let fields = stat.rsplit(") ").next().unwrap().split(' ');
@@ -163,14 +163,14 @@ impl Server {
     }
 }
 
-/// Sends a signal to a process; whether that could be done.
+/// Sends a signal to a process; returns whether that worked.
 pub async fn signal(name: &str, target: &str) -> bool {
     let kill = format!("kill -{name} {target}");
     let status = Command::new("sh").args(["-c", &kill]).status().await;
     status.unwrap().success()
 }
 
-/// The program, to be started in a folder where none of its files are.
+/// The program, to be started in a folder without its files.
 pub fn chat(arguments: &[&str]) -> Command {
     program(env!("CARGO_BIN_EXE_chat"), arguments)
 }
@@ -192,7 +192,7 @@ pub fn free_address() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
-/// A port that nobody is given by chance before it is used: it lies below those (ip(7), `ip_local_port_range`).
+/// A port that nobody else gets by chance: it is below the ephemeral ones (ip(7), `ip_local_port_range`).
 pub fn free_port() -> u16 {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     loop {
