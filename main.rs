@@ -1,7 +1,7 @@
 //! A chat room over WebSocket: every message goes to all clients, in the same order.
 //!
 //! The first half follows the Go program, part for part. The second half, from `MAX_MESSAGE` on,
-//! protects the room, and does what Go's libraries do.
+//! protects the room, and does what Go's libraries do for you.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -18,7 +18,7 @@ use warp::http::{StatusCode, uri::Authority};
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
-/// The connected clients: each one's number, and the sending end of its queue.
+/// The connected clients: each client's number, and the sending end of its queue.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
 /// The two ends of a channel. `broadcast` is one channel, and each client's queue is another.
@@ -70,10 +70,10 @@ async fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Answers with the page, which is a part of the program.
+/// Answers with the page, which is compiled into the program.
 fn handle_home() -> impl Reply {
     let page = warp::reply::html(include_str!("index.html"));
-    warp::reply::with_header(page, "x-frame-options", "DENY") // not inside a foreign page
+    warp::reply::with_header(page, "x-frame-options", "DENY") // not in another site's frame
 }
 
 /// Handles one client, in a task of its own: adds it to the room, sends each of its messages to
@@ -107,7 +107,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 }
 
 /// Sends each message to all clients, in a task of its own. As only this task does that, all
-/// receive the same order.
+/// clients receive the same order.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(message) = messages.recv().await {
         let mut full = Vec::new();
@@ -129,8 +129,8 @@ const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; clones share a
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library writes at 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
-const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, above half a queue
-const PING_INTERVAL: Duration = Duration::from_secs(25); // many proxies cut idle ones after 30 s
+const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, above half the queue
+const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies cut idle connections at 30 s
 /// A ping may wait behind a full queue: 32 MiB take 102 s, at 128 KiB in each `WRITE_TIMEOUT`.
 const READ_TIMEOUT: Duration = Duration::from_secs(130);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to arrive
@@ -140,9 +140,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to 
 struct Close(u16, &'static str);
 
 /// Lets in programs that send no `Origin`, and our own page: its `Origin` names our `Host` (RFC
-/// 6454). A page from another site gets status 403. With DNS rebinding, attackers point their own
-/// domain at us, so both match. Over `https`, our certificate doesn't fit their domain. So over
-/// `http`, only IP addresses and `localhost` are let in.
+/// 6454). A page from another site gets status 403. With DNS rebinding, an attacker's domain points
+/// at us, so both match. Over `https`, our certificate wouldn't match that domain. Over `http`,
+/// nothing would stop it, so there we let in only IP addresses and `localhost`.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
@@ -174,7 +174,7 @@ async fn read_message(
     client: &Sender,
 ) -> Result<Message, Close> {
     loop {
-        task::coop::consume_budget().await; // a flood of pings would keep all others waiting
+        task::coop::consume_budget().await; // else a flood of pings keeps everyone waiting
         let next = tokio::select! {
             biased;
             () = client.closed() => return Err(Close(1008, "this client did not read its messages")),
@@ -191,7 +191,7 @@ async fn read_message(
             return Err(Close(1003, "this room takes text only"));
         }
         if let Ok(text) = message.to_str() {
-            // A copy on purpose: `text` lies in the read buffer, and would keep that in memory.
+            // A copy on purpose: `text` points into the read buffer, and would keep it in memory.
             return Ok(Message::text(text));
         }
     }
@@ -212,9 +212,9 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's queue to its socket, in a task of its own: nobody else waits for the socket.
-/// Ends when the client is stuck, which drops the queue. A write error ends nothing: the reading
-/// half meets it, too, behind the client's last messages.
+/// Writes a client's queue to its socket, in a task of its own, so no one else waits for it.
+/// Ends when the client is stuck, which drops the queue. A write error doesn't end it: the reading
+/// half sees the error, too, after the client's last messages.
 async fn write_messages(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: Receiver,
@@ -222,7 +222,7 @@ async fn write_messages(
     loop {
         let mut batch = vec![queue.recv().await?];
         task::yield_now().await; // more may come, and one write for all is cheaper
-        // Pongs may lie in the library's buffer. When they are out, it has room for a message.
+        // The library's buffer may hold pongs. Once they are written, it has room for a message.
         in_time(sink.flush(), &queue).await?;
         while !batch.is_empty() {
             for message in batch.drain(..) {
@@ -246,7 +246,7 @@ async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
     }
 }
 
-/// Ends when `WRITE_TIMEOUT` is over, and the client's queue is more than half full.
+/// Returns once `WRITE_TIMEOUT` has passed and the client's queue is more than half full.
 async fn stuck(queue: &Receiver) {
     loop {
         sleep(WRITE_TIMEOUT).await;
