@@ -130,7 +130,7 @@ const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library 
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, above half the queue
-const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies cut idle connections at 30 s
+const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies cut idle ones at 30 s
 /// A ping may wait behind a full queue: 32 MiB take 102 s, at 128 KiB in each `WRITE_TIMEOUT`.
 const READ_TIMEOUT: Duration = Duration::from_secs(130);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to arrive
