@@ -5,7 +5,7 @@
 //! - `page`: the page in three browsers
 //! - `beside`: the Go program that this one mirrors, nginx in front, several machines with Redis
 //! - `docs`: what README and docs/ quote and claim
-//! - `examples`: examples/bare.rs, the Go program in Rust and nothing more
+//! - `examples`: examples/bare.rs, the Go program in Rust
 //! - `lesson`: what docs/lesson.md quotes and claims
 //! - `support`: server, clients, raw frames, a relay, copies of the program with a change
 
