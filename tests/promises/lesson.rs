@@ -1,21 +1,12 @@
 //! What docs/lesson.md quotes and claims is true.
 
+use crate::docs::blocks;
 use crate::support::Variant;
 
 const LESSON: &str = include_str!("../../docs/lesson.md");
 const PROGRAM: &str = include_str!("../../main.rs");
 const BARE: &str = include_str!("../../examples/bare.rs");
 const GO: &str = include_str!("../../examples/go/main.go");
-
-/// The code blocks in a language.
-fn blocks(language: &str) -> impl Iterator<Item = &'static str> {
-    let start = format!("\n```{language}\n");
-    let starts = LESSON.match_indices(&start);
-    let starts: Vec<_> = starts.map(|(at, start)| at + start.len()).collect();
-    starts
-        .into_iter()
-        .map(|at| LESSON[at..].split("```").next().unwrap())
-}
 
 /// Lines without their indentation, so that a quote may be indented less than its source.
 fn lines(text: &str) -> Vec<&str> {
@@ -61,15 +52,15 @@ fn section(heading: &str) -> &'static str {
 
 #[test]
 fn every_code_block_is_in_its_source() {
-    for block in blocks("rust") {
+    for block in blocks(LESSON, "rust") {
         let found = contains(BARE, block) || contains(PROGRAM, block);
         assert!(found, "neither in bare.rs nor in main.rs:\n{block}");
     }
-    for block in blocks("go") {
+    for block in blocks(LESSON, "go") {
         assert!(contains(GO, block), "not in main.go:\n{block}");
     }
     let manifest = include_str!("../../Cargo.toml");
-    for line in blocks("toml").flat_map(str::lines) {
+    for line in blocks(LESSON, "toml").into_iter().flat_map(str::lines) {
         assert!(manifest.contains(line), "not in Cargo.toml: {line}");
     }
 }
@@ -77,7 +68,8 @@ fn every_code_block_is_in_its_source() {
 #[test]
 fn all_lines_of_both_programs_are_in_the_lesson() {
     for (language, source, first) in [("rust", BARE, "use "), ("go", GO, "var ")] {
-        let quoted: Vec<_> = blocks(language).flat_map(lines).collect();
+        let blocks = blocks(LESSON, language).into_iter();
+        let quoted: Vec<_> = blocks.flat_map(lines).collect();
         for line in lines(&source[source.find(first).unwrap()..]) {
             let found = quoted.contains(&line) || line.starts_with("///") || line.is_empty();
             assert!(found, "not quoted: {line}");

@@ -4,7 +4,7 @@
 //! - `room`: messages and their order, slow clients, memory, limits, origins, joining and leaving, shutdown, times
 //! - `page`: the page in three browsers
 //! - `beside`: the Go program that this one mirrors, nginx in front, several machines with Redis
-//! - `docs`: what README and docs/ quote and claim
+//! - `docs`: what README and docs/operating.md claim
 //! - `examples`: examples/bare.rs, the Go program in Rust
 //! - `lesson`: what docs/lesson.md quotes and claims
 //! - `support`: server, clients, raw frames, a relay, copies of the program with a change

@@ -1,6 +1,6 @@
 //! The room behind nginx, with the lines that the documentation gives for it.
 
-use crate::docs::blocks;
+use crate::docs::{OPERATING, blocks};
 use crate::support::*;
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 /// nginx in front of a room: it listens, and passes on.
 async fn start_in_front_of(room: &Server) -> Server {
     let address = free_address();
-    let block = blocks("nginx").remove(0);
+    let block = blocks(OPERATING, "nginx")[0];
     assert!(block.contains("127.0.0.1:8080"), "{block}");
     let block = block.replace("127.0.0.1:8080", &room.address);
 
