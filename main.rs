@@ -41,8 +41,8 @@ async fn main() -> io::Result<()> {
 
     let room = Room { clients, broadcast };
     tokio::spawn(ping(room.clone()));
-    let closing = shut_down(room.clone());
-    let home = warp::path::end().map(handle_home);
+    let closing = shut_down(room.clone()); // runs once it is awaited, below
+    let home = warp::path!().map(handle_home);
     let chat = warp::path!("ws")
         .and(warp::header::optional("origin"))
         .and(warp::header("host"))
@@ -89,7 +89,9 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
     let Close(code, reason) = loop {
         match read_message(&mut stream, &client).await {
-            Ok(message) => _ = room.broadcast.send(message).await,
+            Ok(message) => {
+                let _ = room.broadcast.send(message).await;
+            }
             Err(close) => break close,
         }
     };
@@ -97,7 +99,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     if code != 1000 {
         task::yield_now().await; // lets `handle_messages` queue this client's last message first
         if client.send(Message::close_with(code, reason)).await.is_ok() {
-            // Closing now, with bytes unread, would reset the connection and lose the frame.
+            // Closing now, with bytes unread, would reset the connection and lose the frame. And
+            // after an error, nothing more can be read.
             sleep(CLOSE_TIMEOUT).await;
         }
     }

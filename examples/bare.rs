@@ -1,13 +1,11 @@
-//! The Go program in Rust: the same parts in the same order as in go/main.go. What it leaves out
-//! is in main.rs.
+//! The Go program in Rust: the same parts in the same order as in go/main.go. Run it with
+//! `cargo run --example bare`. What it leaves out is in main.rs.
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
@@ -26,27 +24,20 @@ struct Room {
     broadcast: Sender,
 }
 
-/// Serves the page and the room.
+/// Serves the page and the room at http://127.0.0.1:8080, until the program is stopped.
 #[tokio::main(flavor = "current_thread")] // all tasks take turns on one thread
-async fn main() -> io::Result<()> {
+async fn main() {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::unbounded_channel();
     tokio::spawn(handle_messages(messages, clients.clone()));
 
     let room = Room { clients, broadcast };
-    let home = warp::path::end().map(handle_home);
+    let home = warp::path!().map(handle_home);
     let chat = warp::path!("ws").and(warp::ws()).map(move |ws: Ws| {
         let room = room.clone();
         ws.on_upgrade(|socket| handle_connections(socket, room))
     });
-
-    let address = std::env::args()
-        .nth(1)
-        .unwrap_or("127.0.0.1:8080".to_string());
-    let listener = TcpListener::bind(address).await?;
-    println!("http://{}", listener.local_addr()?);
-    warp::serve(home.or(chat)).incoming(listener).run().await;
-    Ok(())
+    warp::serve(home.or(chat)).run(([127, 0, 0, 1], 8080)).await;
 }
 
 /// Answers with the page, which is compiled into the program.
