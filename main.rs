@@ -47,13 +47,7 @@ async fn main() -> io::Result<()> {
         .and(warp::header::optional("origin"))
         .and(warp::header("host"))
         .and(warp::ws())
-        .map(move |origin, host, ws| {
-            if !check_origin(origin, host) {
-                return Err(StatusCode::FORBIDDEN);
-            }
-            let room = room.clone();
-            Ok(limit(ws).on_upgrade(|socket| handle_connections(socket, room)))
-        });
+        .map(move |origin, host, ws| upgrade(origin, host, ws, room.clone()));
 
     let address = std::env::args()
         .nth(1)
@@ -74,6 +68,24 @@ async fn main() -> io::Result<()> {
 fn handle_home() -> impl Reply {
     let page = warp::reply::html(include_str!("index.html"));
     warp::reply::with_header(page, "x-frame-options", "DENY") // not in another site's frame
+}
+
+/// Makes a WebSocket of a client's request, and hands it to `handle_connections`. A page from
+/// another site gets status 403.
+fn upgrade(
+    origin: Option<String>,
+    host: Authority,
+    ws: Ws,
+    room: Room,
+) -> Result<impl Reply, StatusCode> {
+    if !check_origin(origin, host) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    let ws = ws
+        .max_message_size(MAX_MESSAGE) // refuses a longer one at its header
+        .max_frame_size(MAX_MESSAGE)
+        .max_write_buffer_size(WRITE_BUFFER); // for pongs and messages that wait for the socket
+    Ok(ws.on_upgrade(|socket| handle_connections(socket, room)))
 }
 
 /// Handles one client, in a task of its own: adds it to the room, sends each of its messages to
@@ -129,11 +141,11 @@ const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with clos
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const BATCH: usize = 32; // messages that a writer takes from its queue at once
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; clones share a text: 32 MiB in all
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library writes at 128 KiB
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, and pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
-const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB, above half the queue
-const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies cut idle ones at 30 s
+const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB; see `stuck`
+const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
 /// A ping may wait behind a full queue: 32 MiB take 102 s, at 128 KiB in each `WRITE_TIMEOUT`.
 const READ_TIMEOUT: Duration = Duration::from_secs(130);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to arrive
@@ -161,13 +173,6 @@ fn check_origin(origin: Option<String>, host: Authority) -> bool {
         );
     }
     is_ours
-}
-
-/// Refuses a long message at its header, and bounds what waits for a socket.
-fn limit(ws: Ws) -> Ws {
-    ws.max_message_size(MAX_MESSAGE)
-        .max_frame_size(MAX_MESSAGE)
-        .max_write_buffer_size(WRITE_BUFFER)
 }
 
 /// Waits for a client's next text message. The error says why the client leaves. `client.closed()`

@@ -33,16 +33,20 @@ async fn main() {
 
     let room = Room { clients, broadcast };
     let home = warp::path!().map(handle_home);
-    let chat = warp::path!("ws").and(warp::ws()).map(move |ws: Ws| {
-        let room = room.clone();
-        ws.on_upgrade(|socket| handle_connections(socket, room))
-    });
+    let chat = warp::path!("ws")
+        .and(warp::ws())
+        .map(move |ws| upgrade(ws, room.clone()));
     warp::serve(home.or(chat)).run(([127, 0, 0, 1], 8080)).await;
 }
 
 /// Answers with the page, which is compiled into the program.
 fn handle_home() -> impl Reply {
     warp::reply::html(include_str!("../index.html"))
+}
+
+/// Makes a WebSocket of a client's request, and hands it to `handle_connections`.
+fn upgrade(ws: Ws, room: Room) -> impl Reply {
+    ws.on_upgrade(|socket| handle_connections(socket, room))
 }
 
 /// Handles one client, in a task of its own: adds it to the room, sends each of its messages to
