@@ -109,10 +109,10 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     };
 
     if code != 1000 {
-        task::yield_now().await; // lets `handle_messages` queue this client's last message first
+        task::yield_now().await; // `handle_messages` first queues the last message of this client
         if client.send(Message::close_with(code, reason)).await.is_ok() {
-            // Closing now, with bytes unread, would reset the connection and lose the frame. And
-            // after an error, nothing more can be read.
+            // Closing now, with bytes unread, would reset the connection and lose the frame. We
+            // can't wait for the answer: after an error, nothing more can be read.
             sleep(CLOSE_TIMEOUT).await;
         }
     }
@@ -140,8 +140,8 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const BATCH: usize = 32; // messages that a writer takes from its queue at once
-const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; clones share a text: 32 MiB in all
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, and pongs
+const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all queues share the texts
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, some pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB; see `stuck`
@@ -192,7 +192,7 @@ async fn read_message(
         let message = next.ok_or(Close(1000, "the connection was lost"))?;
         let message = message.map_err(close_reason)?;
         if message.is_close() {
-            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // the library answers in here
+            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // this read sends the answer
             return Err(Close(1000, "it closed the connection"));
         }
         if message.is_binary() {
@@ -258,7 +258,7 @@ async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
 async fn stuck(queue: &Receiver) {
     loop {
         sleep(WRITE_TIMEOUT).await;
-        // After the process was suspended, tokio sees the timer first. Let it look at the sockets.
+        // After the process was suspended, the timer fires before tokio has looked at the sockets.
         task::yield_now().await;
         if queue.len() > QUEUE / 2 {
             return;
