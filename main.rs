@@ -21,7 +21,7 @@ use warp::{Filter, Reply};
 /// The connected clients: each client's number, and the sending end of its queue.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
-/// The two ends of a channel. `broadcast` is one channel, and each client's queue is another.
+/// Our names for the two ends of a channel: `broadcast`, or a client's queue.
 type Sender = mpsc::Sender<Message>;
 type Receiver = mpsc::Receiver<Message>;
 
@@ -41,7 +41,7 @@ async fn main() -> io::Result<()> {
 
     let room = Room { clients, broadcast };
     tokio::spawn(ping(room.clone()));
-    let closing = shut_down(room.clone()); // runs once it is awaited, below
+    let closing = room.clone(); // for `shut_down`, as the closure below owns `room`
     let home = warp::path!().map(handle_home);
     let chat = warp::path!("ws")
         .and(warp::header::optional("origin"))
@@ -60,7 +60,7 @@ async fn main() -> io::Result<()> {
 
     signal::ctrl_c().await?;
     server.abort(); // takes no new connections; those that exist go on
-    let _ = timeout(CLOSE_TIMEOUT, closing).await;
+    let _ = timeout(CLOSE_TIMEOUT, shut_down(closing)).await;
     Ok(())
 }
 
@@ -82,8 +82,8 @@ fn upgrade(
         return Err(StatusCode::FORBIDDEN);
     }
     let ws = ws
-        .max_message_size(MAX_MESSAGE) // refuses a longer one at its header
-        .max_frame_size(MAX_MESSAGE)
+        .max_message_size(MAX_MESSAGE) // refuses a longer one
+        .max_frame_size(MAX_MESSAGE) // and a longer frame at its header
         .max_write_buffer_size(WRITE_BUFFER); // for pongs and messages that wait for the socket
     Ok(ws.on_upgrade(|socket| handle_connections(socket, room)))
 }
@@ -140,11 +140,11 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const BATCH: usize = 32; // messages that a writer takes from its queue at once
-const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all queues share the texts
+const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all queues share the texts: 32 MiB
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, some pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
-const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // for 128 KiB; see `stuck`
+const WRITE_TIMEOUT: Duration = Duration::from_millis(400); // to write 128 KiB; see `stuck`
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
 /// A ping may wait behind a full queue: 32 MiB take 102 s, at 128 KiB in each `WRITE_TIMEOUT`.
 const READ_TIMEOUT: Duration = Duration::from_secs(130);
@@ -165,7 +165,7 @@ fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
     let is_ours =
-        origin == format!("https://{host}") || is_address && origin == format!("http://{host}");
+        origin == format!("https://{host}") || (is_address && origin == format!("http://{host}"));
     if !is_ours {
         let _ = writeln!(
             io::stderr(),
@@ -288,10 +288,9 @@ async fn shut_down(room: Room) {
 /// inherit the options.
 fn listen(address: &str) -> io::Result<TcpListener> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_nodelay(true)?; // small messages go out at once
     socket.set_send_buffer_size(SEND_BUFFER)?;

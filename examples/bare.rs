@@ -1,5 +1,5 @@
 //! The Go program in Rust: the same parts in the same order as in go/main.go. Run it with
-//! `cargo run --example bare`. What it leaves out is in main.rs.
+//! `cargo run --example bare`. What it leaves out (limits, timeouts, an origin check) is in main.rs.
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
@@ -13,7 +13,7 @@ use warp::{Filter, Reply};
 /// The connected clients: each client's number, and the sending end of its queue.
 type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 
-/// The two ends of a channel. `broadcast` is one channel, and each client's queue is another.
+/// Our names for the two ends of a channel: `broadcast`, or a client's queue.
 type Sender = mpsc::UnboundedSender<Message>;
 type Receiver = mpsc::UnboundedReceiver<Message>;
 
