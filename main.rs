@@ -109,7 +109,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     };
 
     if code != 1000 {
-        task::yield_now().await; // `handle_messages` first queues the last message of this client
+        task::yield_now().await; // so that `handle_messages` queues its last message first
         if client.send(Message::close_with(code, reason)).await.is_ok() {
             // Closing now, with bytes unread, would reset the connection and lose the frame. We
             // can't wait for the answer: after an error, nothing more can be read.
@@ -139,7 +139,6 @@ async fn handle_messages(mut messages: Receiver, clients: Clients) {
 
 const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
-const BATCH: usize = 32; // messages that a writer takes from its queue at once
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all queues share the texts: 32 MiB
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, some pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
@@ -228,18 +227,13 @@ async fn write_messages(
     mut queue: Receiver,
 ) -> Option<()> {
     loop {
-        let mut batch = vec![queue.recv().await?];
+        let first = queue.recv().await?;
         task::yield_now().await; // more may come, and one write for all is cheaper
         // The library's buffer may hold pongs. Once they are written, it has room for a message.
         in_time(sink.flush(), &queue).await?;
-        while !batch.is_empty() {
-            for message in batch.drain(..) {
-                in_time(sink.feed(message), &queue).await?;
-            }
-            // `recv_many` would wait on an empty queue.
-            if !queue.is_empty() {
-                queue.recv_many(&mut batch, BATCH).await;
-            }
+        in_time(sink.feed(first), &queue).await?;
+        while let Ok(message) = queue.try_recv() {
+            in_time(sink.feed(message), &queue).await?;
         }
         in_time(sink.flush(), &queue).await?;
     }
@@ -258,7 +252,7 @@ async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
 async fn stuck(queue: &Receiver) {
     loop {
         sleep(WRITE_TIMEOUT).await;
-        // After the process was suspended, the timer fires before tokio has looked at the sockets.
+        // If the process was suspended, this timer fires before tokio has looked at the sockets.
         task::yield_now().await;
         if queue.len() > QUEUE / 2 {
             return;

@@ -21,7 +21,6 @@ async fn short() -> Server {
         ("PING_INTERVAL", "Duration::from_secs(1)"),
         ("READ_TIMEOUT", "Duration::from_secs(6)"),
         ("QUEUE", "256"),
-        ("BATCH", "4"),
         ("BROADCAST", "8"),
     ];
     let build = || async move { Variant::with_constants("short", &values).build() };
