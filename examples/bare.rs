@@ -17,7 +17,7 @@ type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
 type Sender = mpsc::UnboundedSender<Message>;
 type Receiver = mpsc::UnboundedReceiver<Message>;
 
-/// What is global in Go. A clone points to the same room.
+/// Go's global variables. A clone points to the same room.
 #[derive(Clone)]
 struct Room {
     clients: Clients,
