@@ -131,11 +131,11 @@ async fn a_client_may_take_its_time_while_its_queue_is_less_than_half_full() {
     receive_numbers(&mut slow, COUNT).await;
 }
 
-/// Beside a fast sender, a client reads everything, but over a 4 Mbit/s line. Its queue is full once a fast client gets
-/// no more than that line carries.
+/// Beside a fast sender, a client reads everything, but over a 5 Mbit/s line, the slowest that docs/operating.md allows.
+/// Its queue is full once a fast client gets no more than that line carries.
 async fn beside_a_slow_client(server: &Server) -> (Relay, Socket) {
     let relay = Relay::start(&server.address).await;
-    relay.to_client.send(Flow::Rate(4_000_000 / 8)).unwrap();
+    relay.to_client.send(Flow::Rate(5_000_000 / 8)).unwrap();
     drain(upgrade(&relay.address, connect(&relay.address).await).await);
     let mut fast = server.join().await;
     shout(server.join().await, MAX_MESSAGE);
