@@ -59,7 +59,7 @@ async fn main() -> io::Result<()> {
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
 
     signal::ctrl_c().await?;
-    server.abort(); // takes no new connections; those that exist go on
+    server.abort(); // accepts no new connections; existing ones go on
     let _ = timeout(CLOSE_TIMEOUT, shut_down(closing)).await;
     Ok(())
 }
@@ -70,7 +70,7 @@ fn handle_home() -> impl Reply {
     warp::reply::with_header(page, "x-frame-options", "DENY") // not in another site's frame
 }
 
-/// Makes a WebSocket of a client's request, and hands it to `handle_connections`. A page from
+/// Upgrades a request to a WebSocket, and hands it to `handle_connections`. A page from
 /// another site gets status 403.
 fn upgrade(
     origin: Option<String>,
@@ -109,14 +109,14 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     };
 
     if code != 1000 {
-        task::yield_now().await; // so that `handle_messages` queues its last message first
+        task::yield_now().await; // lets `handle_messages` queue this client's last message
         if client.send(Message::close_with(code, reason)).await.is_ok() {
             // Closing now, with bytes unread, would reset the connection and lose the frame. We
             // can't wait for the answer: after an error, nothing more can be read.
             sleep(CLOSE_TIMEOUT).await;
         }
     }
-    writer.abort(); // it may be waiting for a socket that takes nothing
+    writer.abort(); // it may be stuck writing to a full socket
     room.clients.write().unwrap().remove(&id);
     log(&room, format!("client {id} left: {reason}"));
 }
@@ -155,8 +155,8 @@ struct Close(u16, &'static str);
 
 /// Lets in programs that send no `Origin`, and our own page: its `Origin` names our `Host` (RFC
 /// 6454). A page from another site gets status 403. With DNS rebinding, an attacker's domain points
-/// at us, so both match. Over `https`, our certificate wouldn't match that domain. Over `http`,
-/// nothing would stop it, so there we let in only IP addresses and `localhost`.
+/// at us, so its `Origin` and `Host` match. Over `https`, our certificate doesn't fit that domain.
+/// Over `http`, nothing stops it: there we let in only IP addresses and `localhost`.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;
@@ -221,7 +221,7 @@ fn close_reason(error: warp::Error) -> Close {
 
 /// Writes a client's queue to its socket, in a task of its own, so no one else waits for it.
 /// Ends when the client is stuck, which drops the queue. A write error doesn't end it: the reading
-/// half sees the error, too, after the client's last messages.
+/// half sees the error, too, but first takes the client's last messages.
 async fn write_messages(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: Receiver,
@@ -252,7 +252,7 @@ async fn in_time(write: impl Future, queue: &Receiver) -> Option<()> {
 async fn stuck(queue: &Receiver) {
     loop {
         sleep(WRITE_TIMEOUT).await;
-        // If the process was suspended, this timer fires before tokio has looked at the sockets.
+        // After a suspension, the timer fires first. This lets tokio look at the sockets.
         task::yield_now().await;
         if queue.len() > QUEUE / 2 {
             return;
@@ -260,7 +260,7 @@ async fn stuck(queue: &Receiver) {
     }
 }
 
-/// Sends a ping to all clients at each interval. Their pongs show that they are there.
+/// Sends a ping to all clients at each interval. Their pongs show that they are alive.
 async fn ping(room: Room) {
     loop {
         sleep(PING_INTERVAL).await;

@@ -1,5 +1,5 @@
 //! The Go program in Rust: the same parts in the same order as in go/main.go. Run it with
-//! `cargo run --example bare`. What it leaves out (limits, timeouts, an origin check) is in main.rs.
+//! `cargo run --example bare`. It leaves out limits, timeouts and more: those are in main.rs.
 
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
@@ -44,7 +44,7 @@ fn handle_home() -> impl Reply {
     warp::reply::html(include_str!("../index.html"))
 }
 
-/// Makes a WebSocket of a client's request, and hands it to `handle_connections`.
+/// Upgrades a request to a WebSocket, and hands it to `handle_connections`.
 fn upgrade(ws: Ws, room: Room) -> impl Reply {
     ws.on_upgrade(|socket| handle_connections(socket, room))
 }
