@@ -154,9 +154,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a close frame to 
 struct Close(u16, &'static str);
 
 /// Lets in programs that send no `Origin`, and our own page: its `Origin` names our `Host` (RFC
-/// 6454). A page from another site gets status 403. With DNS rebinding, an attacker's domain points
-/// at us, so its `Origin` and `Host` match. Over `https`, our certificate doesn't fit that domain.
-/// Over `http`, nothing stops it: there we let in only IP addresses and `localhost`.
+/// 6454). With DNS rebinding, an attacker's domain points at us, so its `Origin` and `Host` match.
+/// Over `https`, our certificate doesn't fit that domain. Over `http`, nothing stops it: there we
+/// let in only IP addresses and `localhost`.
 fn check_origin(origin: Option<String>, host: Authority) -> bool {
     let Some(origin) = origin else {
         return true;

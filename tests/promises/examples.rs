@@ -11,16 +11,13 @@ async fn start_bare() -> Server {
     let bare = BUILT.get_or_init(|| {
         let bare = include_str!("../../examples/bare.rs");
         let bare = bare.replace("../index.html", "index.html");
-        let port = "std::env::var(\"PORT\").unwrap().parse::<u16>().unwrap()";
+        let address =
+            "std::env::var(\"ADDRESS\").unwrap().parse::<std::net::SocketAddr>().unwrap()";
         let copy = Variant::new("bare");
-        copy.write(&bare.replace("8080)", &format!("{port})")));
+        copy.write(&bare.replace("([127, 0, 0, 1], 8080)", address));
         copy.build()
     });
-    let port = free_port();
-    let child = program(bare, &[]).env("PORT", port.to_string()).spawn();
-    let address = format!("127.0.0.1:{port}");
-    listens(&address).await;
-    Server::at(address, child.unwrap())
+    Server::start_at_address(&mut program(bare, &[])).await
 }
 
 #[tokio::test]

@@ -14,10 +14,14 @@ fn code(text: &str) -> Vec<&str> {
     text.lines().map(str::trim_end).filter(is_code).collect()
 }
 
-/// A part's second-level sections: part 1 is about bare.rs, part 2 about main.rs.
-fn sections(part: usize) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let part = LESSON.split("\n# Part ").nth(part).unwrap();
-    let sections = part.split("\n## ").skip(1);
+/// Part 1 is about bare.rs, part 2 about main.rs.
+fn part(number: usize) -> &'static str {
+    LESSON.split("\n# Part ").nth(number).unwrap()
+}
+
+/// A part's second-level sections.
+fn sections(number: usize) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let sections = part(number).split("\n## ").skip(1);
     sections.map(|section| section.split_once('\n').unwrap())
 }
 
@@ -48,13 +52,12 @@ fn section(heading: &str) -> &'static str {
 
 #[test]
 fn part_1_quotes_both_programs_whole_and_in_order() {
-    let part = LESSON.split("\n# Part ").nth(1).unwrap();
     for (language, program, first) in [("rust", BARE, "use "), ("go", GO, "var ")] {
         let program = &program[program.find(first).unwrap()..];
-        assert_eq!(code(&blocks(part, language).concat()), code(program));
+        assert_eq!(code(&blocks(part(1), language).concat()), code(program));
     }
     let manifest = include_str!("../../Cargo.toml");
-    let quoted = blocks(part, "toml").concat();
+    let quoted = blocks(part(1), "toml").concat();
     assert!(quoted.contains("[dependencies]"), "no Cargo.toml");
     for line in quoted.lines() {
         assert!(manifest.contains(line), "not in Cargo.toml: {line}");

@@ -50,14 +50,8 @@ async fn built() -> &'static PathBuf {
 
 async fn start() -> Server {
     let folder = built().await;
-    let address = free_address();
-    let child = program(folder.join("original"), &[])
-        .current_dir(folder)
-        .env("ADDRESS", &address)
-        .spawn()
-        .unwrap();
-    listens(&address).await;
-    Server::at(address, child)
+    let mut original = program(folder.join("original"), &[]);
+    Server::start_at_address(original.current_dir(folder)).await
 }
 
 /// A client in the room. The Go program adds it a moment after its upgrade: a client that gets its echo is in. Before

@@ -28,6 +28,14 @@ impl Server {
         Server::of(command.spawn().expect("the server should start")).await
     }
 
+    /// From a program that can't choose a free port by itself, and gets one as its variable `ADDRESS`.
+    pub async fn start_at_address(command: &mut Command) -> Server {
+        let address = free_address();
+        let child = command.env("ADDRESS", &address).spawn();
+        listens(&address).await;
+        Server::at(address, child.expect("the server should start"))
+    }
+
     /// From a program whose first line is its URL.
     pub async fn of(mut child: Child) -> Server {
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
