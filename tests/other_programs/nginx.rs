@@ -30,17 +30,15 @@ async fn start_in_front_of(room: &Server) -> Server {
 }
 
 #[tokio::test]
-#[ignore = "needs nginx"]
 async fn the_page_and_messages_pass_through_nginx() {
     let room = Server::start().await;
     let nginx = start_in_front_of(&room).await;
     let page = nginx.get("/").await;
     assert!(page.contains("<div id=\"chat\""), "{page}");
-    crate::room::order::arrives_as_it_was_sent(&[nginx]).await;
+    arrives_as_it_was_sent(&[nginx]).await;
 }
 
 #[tokio::test]
-#[ignore = "needs nginx"]
 async fn behind_nginx_our_page_is_recognised_by_its_host() {
     let room = Server::start().await;
     let nginx = start_in_front_of(&room).await;

@@ -293,7 +293,7 @@ fn the_reason_of_a_close_is_shown_and_stays() {
 #[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
 fn without_its_server_it_says_so() {
     in_chromium(async |tab| {
-        let file = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/index.html");
+        let file = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/../index.html");
         tab.client.goto(file).await.unwrap();
         tab.ask(ONLINE).await;
         tab.expect("state.textContent.includes('cargo run')", json!(true))

@@ -120,10 +120,7 @@ fn normal(reason: &str) -> CloseFrame {
 
 #[tokio::test]
 async fn when_descriptors_have_run_out_newcomers_wait_until_some_have_left() {
-    let limited = format!(
-        "ulimit -n 100; exec {} 127.0.0.1:0",
-        env!("CARGO_BIN_EXE_chat")
-    );
+    let limited = format!("ulimit -n 100; exec {} 127.0.0.1:0", built_chat().display());
     let server = Server::start_by(&mut program("sh", &["-c", &limited])).await;
     let mut waiting = Vec::new();
     for _ in 0..200 {

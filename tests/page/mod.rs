@@ -18,4 +18,6 @@ mod layout;
 mod proxy;
 mod room;
 mod scroll;
+#[path = "../support/mod.rs"]
+mod support;
 mod talk;

@@ -1,7 +1,6 @@
 //! Several machines as one room: a copy of the program with docs/several-machines.diff applied, and a real Redis.
 
 use crate::docs::several_machines;
-use crate::room::{STUCK, order, slow};
 use crate::support::*;
 use futures_util::StreamExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +20,7 @@ async fn machine(redis: &str) -> Server {
         let apply = std::process::Command::new("git")
             .args(["apply", "-"])
             .stdin(several_machines())
-            .current_dir(&copy.0)
+            .current_dir(&copy.folder)
             // The folder is inside a repository: `git` must not treat it as part of that.
             .env("GIT_CEILING_DIRECTORIES", env!("CARGO_TARGET_TMPDIR"))
             .status();
@@ -125,17 +124,15 @@ impl Redis {
 // One room
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-#[ignore = "needs Redis"]
 async fn everyone_on_two_machines_receives_everything_in_one_order_as_it_was_sent() {
     let redis = Redis::start("").await;
     let machines = two_machines(&redis).await;
     let _load = LOAD.lock().await;
-    order::one_order(&machines).await;
-    order::arrives_as_it_was_sent(&machines).await;
+    one_order(&machines).await;
+    arrives_as_it_was_sent(&machines).await;
 }
 
 #[tokio::test]
-#[ignore = "needs Redis"]
 async fn ctrl_c_ends_one_machine_and_the_other_goes_on() {
     let redis = Redis::start("").await;
     let [mut one, other] = two_machines(&redis).await;
@@ -152,19 +149,17 @@ async fn ctrl_c_ends_one_machine_and_the_other_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-#[ignore = "needs Redis"]
 async fn a_stuck_client_on_one_machine_costs_the_other_nothing() {
     let redis = Redis::start("").await;
     let [mut one, mut other] = two_machines(&redis).await;
     let _load = LOAD.lock().await;
-    slow::nobody_waits_for_stuck_clients(1, &mut one, Some(&other)).await;
+    nobody_waits_for_stuck_clients(1, &mut one, Some(&other)).await;
     while let Ok(line) = other.log.try_recv() {
         assert!(!line.contains(STUCK), "{line}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-#[ignore = "needs Redis"]
 async fn a_slow_client_slows_down_senders_beside_it_and_misses_nothing() {
     const COUNT: usize = 20_000; // more than two queues
     let redis = Redis::start("").await;
@@ -200,7 +195,6 @@ async fn a_slow_client_slows_down_senders_beside_it_and_misses_nothing() {
 // Redis down
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-#[ignore = "needs Redis"]
 async fn redis_is_killed_and_nothing_is_lost_that_came_back() {
     let mut redis = Redis::start("--appendonly yes --appendfsync always").await;
     let mut machines = two_machines(&redis).await;
@@ -266,7 +260,6 @@ async fn redis_is_killed_and_nothing_is_lost_that_came_back() {
 }
 
 #[tokio::test]
-#[ignore = "needs Redis"]
 async fn a_room_without_redis_waits_for_it() {
     let address = free_address();
     let mut room = machine(&address).await;
@@ -280,7 +273,6 @@ async fn a_room_without_redis_waits_for_it() {
 }
 
 #[tokio::test]
-#[ignore = "needs Redis"]
 async fn a_machine_that_was_cut_off_receives_the_rest_and_sends_nothing_twice() {
     let redis = Redis::start("").await;
     let relay = Relay::start(&redis.address).await;
@@ -305,7 +297,6 @@ async fn a_machine_that_was_cut_off_receives_the_rest_and_sends_nothing_twice() 
 }
 
 #[tokio::test]
-#[ignore = "needs Redis"]
 async fn redis_may_forget_and_nobody_waits_or_receives_something_twice() {
     let mut redis = Redis::start("").await;
     // As if its clock were an hour ahead: later messages get higher numbers.

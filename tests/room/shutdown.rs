@@ -1,6 +1,5 @@
 //! Ctrl-C: clients get everything accepted, then close code 1001, and the program ends.
 
-use super::MAX_MESSAGE;
 use crate::support::frames;
 use crate::support::*;
 use futures_util::{SinkExt, StreamExt};

@@ -14,14 +14,13 @@ async fn start_bare() -> Server {
         let address =
             "std::env::var(\"ADDRESS\").unwrap().parse::<std::net::SocketAddr>().unwrap()";
         let copy = Variant::new("bare");
-        copy.write(&bare.replace("([127, 0, 0, 1], 8080)", address));
+        copy.write("main.rs", &bare.replace("([127, 0, 0, 1], 8080)", address));
         copy.build()
     });
     Server::start_at_address(&mut program(bare, &[])).await
 }
 
 #[tokio::test]
-#[ignore = "builds copies of the program"]
 async fn the_page_is_served() {
     let server = start_bare().await;
     let answer = server.get("/").await;
@@ -29,7 +28,6 @@ async fn the_page_is_served() {
 }
 
 #[tokio::test]
-#[ignore = "builds copies of the program"]
 async fn all_clients_receive_all_messages_in_one_order() {
     let server = start_bare().await;
     let mut anna = server.join().await;
@@ -59,7 +57,6 @@ async fn all_clients_receive_all_messages_in_one_order() {
 }
 
 #[tokio::test]
-#[ignore = "builds copies of the program"]
 async fn the_room_goes_on_when_a_client_leaves() {
     let server = start_bare().await;
     let mut staying = server.join().await;

@@ -1,13 +1,16 @@
 //! What the tests share: the server, clients, raw frames, a relay between them, and copies of the program.
+#![allow(dead_code, unused_imports)] // each test program uses a part of it
 
+pub mod checks;
 pub mod client;
 pub mod copies;
 pub mod frames;
 pub mod relay;
 pub mod server;
 
+pub use checks::*;
 pub use client::*;
-pub use copies::Variant;
+pub use copies::{Variant, built_chat};
 pub use relay::{Action, Flow, Relay};
 pub use server::*;
 
@@ -20,6 +23,15 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 /// How long a close frame may take to arrive, and a connection to end behind it: the program waits 2 s, the rest is for
 /// a loaded machine.
 pub const CLOSE_LIMIT: Duration = Duration::from_secs(4);
+
+/// The longest text that the room passes on, in bytes.
+pub const MAX_MESSAGE: usize = 4 * 1024;
+
+/// How many messages a client's queue holds. When it is more than half full, the client must read.
+pub const QUEUE: usize = 8_192;
+
+/// What the terminal says about a client that was dropped because it didn't read.
+pub const STUCK: &str = "left: this client did not read its messages";
 
 /// Held by tests that load the machine, and by those with time bounds, so that none slows down another. The clients of
 /// the former run in threads: in one thread, a client with much to read would keep the others from reading.

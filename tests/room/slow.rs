@@ -1,10 +1,8 @@
 //! Clients that read slowly or not at all, beside others that send fast.
 
-use super::{MAX_MESSAGE, QUEUE, STUCK};
 use crate::support::frames::{self, frame};
 use crate::support::*;
 use futures_util::{SinkExt, StreamExt};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
@@ -46,55 +44,6 @@ async fn a_client_whose_queue_is_full_misses_nothing() {
 async fn stuck_clients_are_dropped_and_nobody_waits_for_them() {
     let _load = LOAD.lock().await;
     nobody_waits_for_stuck_clients(20, &mut Server::start().await, None).await;
-}
-
-/// Some clients join one after another and never read, while one sends 2,000 messages a second: that is slow enough
-/// for the room to drop each stuck client before its queue is full. Sender and listener may be on another server.
-pub async fn nobody_waits_for_stuck_clients(
-    count: usize,
-    server: &mut Server,
-    other: Option<&Server>,
-) {
-    const COUNT: usize = 6_000; // of 1,000 bytes: more than what a socket takes, and half a queue
-    static SENT: AtomicUsize = AtomicUsize::new(0);
-    let others = other.unwrap_or(server);
-    let mut listener = others.join().await;
-    let (mut sink, own) = others.join().await.split();
-    let own = spawn_numbers(own, COUNT);
-    let listener = tokio::spawn(async move {
-        let mut lag = 0;
-        for number in 0..COUNT {
-            let text = receive(&mut listener).await;
-            assert!(
-                text.starts_with(&format!("{number}.")),
-                "not {number}: {text}"
-            );
-            lag = lag.max(SENT.load(Ordering::Relaxed) - number);
-        }
-        lag
-    });
-    let sender = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_micros(500));
-        for number in 0..COUNT {
-            ticks.tick().await;
-            SENT.store(number, Ordering::Relaxed);
-            send(&mut sink, format!("{number}.{:.<1000}", "")).await;
-        }
-        sink
-    });
-    let mut stuck = Vec::new();
-    for _ in 0..count {
-        stuck.push(server.join_with_small_buffer().await);
-        sleep(Duration::from_millis(500) / count as u32).await;
-    }
-    for _ in 0..count {
-        server.logs(STUCK).await;
-    }
-    let _sink = sender.await.unwrap();
-    own.await.unwrap();
-    let lag = listener.await.unwrap();
-    println!("the listener was {lag} messages behind, at most");
-    assert!(lag < 700, "the listener was {lag} messages behind");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
-pub const PAGE: &str = include_str!("../../../index.html");
+pub const PAGE: &str = include_str!("../../index.html");
 
 /// The page with a line, or part of one, replaced.
 pub fn page_with(before: &str, after: &str) -> String {

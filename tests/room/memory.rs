@@ -1,6 +1,5 @@
 //! How much memory the room may take, as README says.
 
-use super::{MAX_MESSAGE, QUEUE, STUCK};
 use crate::support::frames::{self, frame};
 use crate::support::*;
 use futures_util::{SinkExt, StreamExt};

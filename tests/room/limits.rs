@@ -1,6 +1,5 @@
 //! Messages that are too long, not text, or not WebSocket at all: close codes and reasons.
 
-use super::MAX_MESSAGE;
 use crate::support::frames::{self, FIN, frame, raw};
 use crate::support::*;
 use futures_util::{SinkExt, StreamExt};

@@ -14,7 +14,7 @@ async fn the_page_is_served_at_the_root_and_nothing_elsewhere() {
     ] {
         assert!(head.contains(header), "{head}");
     }
-    assert_eq!(body, include_str!("../../../index.html"));
+    assert_eq!(body, include_str!("../../index.html"));
     let head = "HEAD / HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n"; // how the page checks for its server
     let answer = server.http(head).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

@@ -1,6 +1,5 @@
 //! Pings and the read timeout, on a copy of the program with times some thirty times shorter.
 
-use super::MAX_MESSAGE;
 use crate::support::frames;
 use crate::support::*;
 use futures_util::StreamExt;

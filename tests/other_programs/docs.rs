@@ -16,7 +16,7 @@ pub fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
 
 /// The patch that joins several machines into one room.
 pub fn several_machines() -> File {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/several-machines.diff");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/several-machines.diff");
     File::open(path).expect(path)
 }
 

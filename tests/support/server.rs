@@ -1,7 +1,7 @@
 //! One real server for each test, on a port of its own.
 
 use super::client::{Socket, connect, connect_with_buffer, upgrade};
-use super::within;
+use super::{built_chat, within};
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -180,7 +180,7 @@ pub async fn signal(name: &str, target: &str) -> bool {
 
 /// The program, to be started in a folder without its files.
 pub fn chat(arguments: &[&str]) -> Command {
-    program(env!("CARGO_BIN_EXE_chat"), arguments)
+    program(built_chat(), arguments)
 }
 
 pub fn program(path: impl AsRef<OsStr>, arguments: &[&str]) -> Command {

@@ -1,8 +1,7 @@
 //! Everyone receives everything, in one order.
 
-use super::MAX_MESSAGE;
 use crate::support::*;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
@@ -12,73 +11,9 @@ async fn everyone_receives_everything_in_one_order() {
     one_order(&[Server::start().await]).await;
 }
 
-/// Eight clients talk at the same time, spread over the servers of one room.
-pub async fn one_order(servers: &[Server]) {
-    const TEXTS: usize = 200;
-    let mut clients = Vec::new();
-    for number in 0..8 {
-        clients.push(servers[number % servers.len()].join().await.split());
-    }
-    let mut tasks = Vec::new();
-    for (number, (mut sink, mut stream)) in clients.into_iter().enumerate() {
-        let talk = async move {
-            for count in 0..TEXTS {
-                send(&mut sink, format!("{number} {count}")).await;
-            }
-            sink
-        };
-        let listen = async move {
-            let mut received = Vec::new();
-            while received.len() < 8 * TEXTS {
-                received.push(receive(&mut stream).await);
-            }
-            received
-        };
-        tasks.push(tokio::spawn(async { tokio::join!(talk, listen).1 }));
-    }
-    let mut sequences = Vec::new();
-    for task in tasks {
-        sequences.push(task.await.unwrap());
-    }
-    let first = sequences.pop().unwrap();
-    assert!(sequences.iter().all(|one| *one == first), "two orders");
-    for number in 0..8 {
-        let start = format!("{number} ");
-        let own = first.iter().filter(|text| text.starts_with(&start));
-        assert!(
-            own.eq(&(0..TEXTS)
-                .map(|n| format!("{start}{n}"))
-                .collect::<Vec<_>>()),
-            "the messages of one sender were lost, or changed their order"
-        );
-    }
-}
-
 #[tokio::test]
 async fn a_message_arrives_as_it_was_sent() {
     arrives_as_it_was_sent(&[Server::start().await]).await;
-}
-
-/// From a client of the first server to itself and to one of the last.
-pub async fn arrives_as_it_was_sent(servers: &[Server]) {
-    let mut anna = servers[0].join().await;
-    let mut ben = servers.last().unwrap().join().await;
-    let longest = "ä".repeat(MAX_MESSAGE / 2);
-    for text in ["", " ", "grüße \u{1F44B}\u{0}\r\n<b>&amp;</b>", &longest] {
-        send(&mut anna, text).await;
-        assert_eq!(receive(&mut anna).await, text);
-        assert_eq!(receive(&mut ben).await, text);
-    }
-    // In fragments (RFC 6455, section 5.4), cut in the middle of a character, a ping in between.
-    let (first, second) = "grüße".as_bytes().split_at(3);
-    let frames = [
-        frames::fragment(frames::TEXT, first),
-        frames::frame(frames::PING, "in between"),
-        frames::frame(frames::CONTINUATION, second),
-    ];
-    let stream = anna.get_mut();
-    within(stream.write_all(&frames.concat())).await.unwrap();
-    assert_eq!(receive(&mut ben).await, "grüße");
 }
 
 #[tokio::test]

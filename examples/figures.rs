@@ -1,9 +1,9 @@
 //! Measures the chat beside other servers, under five loads:
 //!
 //! ```text
-//! cargo bench                                              # the chat, the floor, and the Go program
-//! cargo bench --bench figures -- --against NAME 'COMMAND'  # one more server; can be repeated
-//! cargo test --bench figures -- --short                    # some seconds: a check, not a measurement
+//! cargo run --release --example figures                              # the chat, the floor, and the Go program
+//! cargo run --release --example figures -- --against NAME 'COMMAND'  # one more server; can be repeated
+//! cargo run --example figures -- --short                             # some seconds: a check, not a measurement
 //! ```
 //!
 //! The floor is a plain loop of writes: one thread for each client reads its messages, and writes
@@ -44,7 +44,8 @@ const SETTLE: Duration = Duration::from_millis(300); // a server may add clients
 const WARM_UP: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_secs(5); // for a server to start, and for late deliveries
 
-const USAGE: &str = "usage: cargo bench --bench figures -- [--short] [--against NAME 'COMMAND']...";
+const USAGE: &str =
+    "usage: cargo run --release --example figures -- [--short] [--against NAME 'COMMAND']...";
 
 struct Load(&'static str, usize, Traffic); // name, number of clients, and what they do
 
@@ -69,7 +70,7 @@ type Figure = (&'static str, Option<f64>); // the name, and the value if it is k
 async fn main() {
     let mut others = vec![];
     let mut short = false;
-    let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--floor" => return floor(),
@@ -83,13 +84,17 @@ async fn main() {
     }
     let rounds = if short { 1 } else { 3 };
     let window = if short { WARM_UP } else { 10 * WARM_UP };
-    let chat = format!("exec '{}' 127.0.0.1:0", env!("CARGO_BIN_EXE_chat"));
+    let profile = if cfg!(debug_assertions) {
+        "dev"
+    } else {
+        "release"
+    };
+    let chat = format!("exec cargo run --quiet --profile {profile} -- 127.0.0.1:0");
     let floor = format!("exec '{}' --floor", env::current_exe().unwrap().display());
     let mut targets = vec![("chat".to_string(), chat), ("floor".to_string(), floor)];
     if !short {
-        let program = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-chat");
-        let build = format!("cd examples/go && go build -o '{program}' main.go");
-        let go = format!("{build} && echo http://127.0.0.1:8080 && exec '{program}'");
+        let build = "cd examples/go && go build -o ../../target/go-chat main.go";
+        let go = format!("{build} && echo http://127.0.0.1:8080 && exec ../../target/go-chat");
         match Server::start(&go) {
             Ok(_) => targets.push(("Go".to_string(), go)),
             Err(_) => println!("No column for the Go program: `go build` fails in examples/go."),

@@ -1,0 +1,120 @@
+//! What holds for a room, whether one server is that room or several.
+
+use super::*;
+use futures_util::StreamExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
+
+/// Eight clients talk at the same time, spread over the servers of one room.
+pub async fn one_order(servers: &[Server]) {
+    const TEXTS: usize = 200;
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        clients.push(servers[number % servers.len()].join().await.split());
+    }
+    let mut tasks = Vec::new();
+    for (number, (mut sink, mut stream)) in clients.into_iter().enumerate() {
+        let talk = async move {
+            for count in 0..TEXTS {
+                send(&mut sink, format!("{number} {count}")).await;
+            }
+            sink
+        };
+        let listen = async move {
+            let mut received = Vec::new();
+            while received.len() < 8 * TEXTS {
+                received.push(receive(&mut stream).await);
+            }
+            received
+        };
+        tasks.push(tokio::spawn(async { tokio::join!(talk, listen).1 }));
+    }
+    let mut sequences = Vec::new();
+    for task in tasks {
+        sequences.push(task.await.unwrap());
+    }
+    let first = sequences.pop().unwrap();
+    assert!(sequences.iter().all(|one| *one == first), "two orders");
+    for number in 0..8 {
+        let start = format!("{number} ");
+        let own = first.iter().filter(|text| text.starts_with(&start));
+        assert!(
+            own.eq(&(0..TEXTS)
+                .map(|n| format!("{start}{n}"))
+                .collect::<Vec<_>>()),
+            "the messages of one sender were lost, or changed their order"
+        );
+    }
+}
+
+/// From a client of the first server to itself and to one of the last.
+pub async fn arrives_as_it_was_sent(servers: &[Server]) {
+    let mut anna = servers[0].join().await;
+    let mut ben = servers.last().unwrap().join().await;
+    let longest = "ä".repeat(MAX_MESSAGE / 2);
+    for text in ["", " ", "grüße \u{1F44B}\u{0}\r\n<b>&amp;</b>", &longest] {
+        send(&mut anna, text).await;
+        assert_eq!(receive(&mut anna).await, text);
+        assert_eq!(receive(&mut ben).await, text);
+    }
+    // In fragments (RFC 6455, section 5.4), cut in the middle of a character, a ping in between.
+    let (first, second) = "grüße".as_bytes().split_at(3);
+    let frames = [
+        frames::fragment(frames::TEXT, first),
+        frames::frame(frames::PING, "in between"),
+        frames::frame(frames::CONTINUATION, second),
+    ];
+    let stream = anna.get_mut();
+    within(stream.write_all(&frames.concat())).await.unwrap();
+    assert_eq!(receive(&mut ben).await, "grüße");
+}
+
+/// Some clients join one after another and never read, while one sends 2,000 messages a second: that is slow enough
+/// for the room to drop each stuck client before its queue is full. Sender and listener may be on another server.
+pub async fn nobody_waits_for_stuck_clients(
+    count: usize,
+    server: &mut Server,
+    other: Option<&Server>,
+) {
+    const COUNT: usize = 6_000; // of 1,000 bytes: more than what a socket takes, and half a queue
+    static SENT: AtomicUsize = AtomicUsize::new(0);
+    let others = other.unwrap_or(server);
+    let mut listener = others.join().await;
+    let (mut sink, own) = others.join().await.split();
+    let own = spawn_numbers(own, COUNT);
+    let listener = tokio::spawn(async move {
+        let mut lag = 0;
+        for number in 0..COUNT {
+            let text = receive(&mut listener).await;
+            assert!(
+                text.starts_with(&format!("{number}.")),
+                "not {number}: {text}"
+            );
+            lag = lag.max(SENT.load(Ordering::Relaxed) - number);
+        }
+        lag
+    });
+    let sender = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_micros(500));
+        for number in 0..COUNT {
+            ticks.tick().await;
+            SENT.store(number, Ordering::Relaxed);
+            send(&mut sink, format!("{number}.{:.<1000}", "")).await;
+        }
+        sink
+    });
+    let mut stuck = Vec::new();
+    for _ in 0..count {
+        stuck.push(server.join_with_small_buffer().await);
+        sleep(Duration::from_millis(500) / count as u32).await;
+    }
+    for _ in 0..count {
+        server.logs(STUCK).await;
+    }
+    let _sink = sender.await.unwrap();
+    own.await.unwrap();
+    let lag = listener.await.unwrap();
+    println!("the listener was {lag} messages behind, at most");
+    assert!(lag < 700, "the listener was {lag} messages behind");
+}
