@@ -1,6 +1,6 @@
 //! What docs/lesson.md quotes and claims is true.
 
-use crate::docs::blocks;
+use crate::blocks;
 use crate::support::Variant;
 
 const LESSON: &str = include_str!("../../docs/lesson.md");
@@ -95,7 +95,7 @@ fn change(program: &str, before: &str, after: &str) -> String {
 
 #[test]
 fn the_compiler_says_what_the_table_says() {
-    let copy = Variant::new("lesson-compiler");
+    let copy = Variant::new("lesson-compiler", BARE);
     let program = BARE.replace("../index.html", "index.html");
     let rows = rows(section("What the compiler says, and why"));
     assert!(rows.len() >= 9, "only {} rows", rows.len());
@@ -129,7 +129,7 @@ fn apply(program: &str, diff: &str) -> String {
 
 #[test]
 fn the_first_step_of_each_exercise_builds() {
-    let copy = Variant::new("lesson-exercises");
+    let copy = Variant::new("lesson-exercises", PROGRAM);
     let exercises: Vec<_> = section("Exercises").split("\n**").skip(1).collect();
     assert!(exercises.len() >= 6, "only {} exercises", exercises.len());
     let mut built = String::new();

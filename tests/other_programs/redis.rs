@@ -1,14 +1,13 @@
 //! Several machines as one room: a copy of the program with docs/several-machines.diff applied, and a real Redis.
 
-use crate::docs::several_machines;
 use crate::support::*;
 use futures_util::StreamExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::sleep;
 
@@ -16,10 +15,16 @@ use tokio::time::sleep;
 async fn machine(redis: &str) -> Server {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
-        let copy = Variant::new("several-machines");
+        let copy = Variant::new("several-machines", include_str!("../../main.rs"));
         let apply = std::process::Command::new("git")
             .args(["apply", "-"])
-            .stdin(several_machines())
+            .stdin(
+                std::fs::File::open(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/../docs/several-machines.diff"
+                ))
+                .unwrap(),
+            )
             .current_dir(&copy.folder)
             // The folder is inside a repository: `git` must not treat it as part of that.
             .env("GIT_CEILING_DIRECTORIES", env!("CARGO_TARGET_TMPDIR"))
@@ -43,7 +48,7 @@ async fn two_machines(redis: &Redis) -> [Server; 2] {
 struct Redis {
     address: String,
     command: Command,
-    child: Child,
+    process: Process,
 }
 
 impl Redis {
@@ -65,9 +70,9 @@ impl Redis {
             .current_dir(folder)
             .args(disk.split_whitespace())
             .stdout(Stdio::null());
-        let child = command.spawn();
+        let process = crate::support::start(&mut command); // apt-get install redis-server
         Redis {
-            child: child.expect("this needs Redis: apt-get install redis-server"),
+            process,
             address,
             command,
         }
@@ -75,11 +80,12 @@ impl Redis {
 
     /// Kills it, and starts it again, after `machines` have noticed.
     async fn restart(&mut self, machines: &mut [Server]) {
-        within(self.child.kill()).await.unwrap();
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
         for machine in machines {
             machine.logs("no Redis").await;
         }
-        self.child = self.command.spawn().unwrap();
+        self.process = crate::support::start(&mut self.command);
         self.until_it_answers().await;
     }
 
@@ -88,7 +94,7 @@ impl Redis {
         within(async {
             while self.ask("PING").await.as_deref() != Some("+PONG") {
                 sleep(Duration::from_millis(10)).await;
-                let end = self.child.try_wait().unwrap();
+                let end = self.process.0.try_wait().unwrap();
                 assert!(end.is_none(), "Redis has ended: {end:?}");
             }
         })
@@ -142,7 +148,7 @@ async fn ctrl_c_ends_one_machine_and_the_other_goes_on() {
     assert_eq!(receive(&mut ben).await, "hello");
     one.signal("INT").await;
     let close = close_frame(&mut anna).await;
-    assert_eq!(close, Some((1001, "the server is shutting down".into())));
+    assert_eq!(close, (1001, "the server is shutting down".into()));
     round_trips(&mut ben, 1).await;
     drop(anna);
     assert!(one.exit().await.success());
@@ -184,7 +190,7 @@ async fn a_slow_client_slows_down_senders_beside_it_and_misses_nothing() {
             sleep(Duration::from_millis(20)).await;
         }
     });
-    send_numbers(&mut sink, COUNT, 4_000, Duration::ZERO).await;
+    send_numbers(&mut sink, COUNT, 4_000).await;
     own.await.unwrap();
     slow.await.unwrap();
     while let Ok(line) = one.log.try_recv() {

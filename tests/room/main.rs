@@ -4,7 +4,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod order;
-mod origin;
+mod page;
 mod shutdown;
 mod slow;
 #[path = "../support/mod.rs"]

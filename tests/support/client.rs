@@ -1,12 +1,14 @@
 //! Clients that talk to a server over real sockets.
 
+use super::frames::{TEXT, frame};
 use super::{CLOSE_LIMIT, within};
 use futures_util::{SinkExt, Stream, StreamExt};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -28,9 +30,8 @@ pub async fn connect(address: &str) -> TcpStream {
 pub async fn connect_with_buffer(address: &str, bytes: u32) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(bytes).unwrap();
-    within(socket.connect(address.parse().unwrap()))
-        .await
-        .unwrap()
+    let connect = socket.connect(address.parse().unwrap());
+    within(connect).await.unwrap()
 }
 
 pub async fn upgrade(address: &str, stream: TcpStream) -> Socket {
@@ -77,12 +78,13 @@ pub async fn receive(stream: &mut impl Receive) -> String {
 }
 
 /// Code and reason of the server's close frame; messages before it are skipped.
-pub async fn close_frame(stream: &mut impl Receive) -> Option<(u16, String)> {
+pub async fn close_frame(stream: &mut impl Receive) -> (u16, String) {
     let close = async {
         loop {
             let message = stream.next().await.expect("a close frame");
             if let Message::Close(frame) = message.expect("no error") {
-                return frame.map(|frame| (frame.code.into(), frame.reason.as_str().to_owned()));
+                let frame = frame.expect("a code");
+                return (frame.code.into(), frame.reason.as_str().to_owned());
             }
         }
     };
@@ -91,7 +93,7 @@ pub async fn close_frame(stream: &mut impl Receive) -> Option<(u16, String)> {
         .expect("a close frame in time")
 }
 
-/// Everything that still comes until the server closes, which must be soon.
+/// Everything that still comes until the server closes, which must be soon, and without a reset.
 pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     let end = timeout(CLOSE_LIMIT, stream.read_to_end(&mut rest)).await;
@@ -99,53 +101,53 @@ pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     rest
 }
 
-/// Waits until the server's kernel has acknowledged everything the client sent.
-pub async fn until_acknowledged(stream: &TcpStream) {
-    let port = stream.local_addr().unwrap().port();
-    within(async {
-        while kernel_queues(1, port).0 > 0 {
-            sleep(Duration::from_millis(1)).await;
+/// Reads whatever comes, in a thread of its own.
+pub fn drain(client: Socket) {
+    drain_at(f64::INFINITY, blocking(client.into_inner()));
+}
+
+/// Reads no more than so many bytes a second.
+pub fn drain_at(rate: f64, mut stream: std::net::TcpStream) {
+    std::thread::spawn(move || {
+        let (began, mut some, mut taken) = (Instant::now(), vec![0; 16 * 1024], 0);
+        while let Ok(count @ 1..) = stream.read(&mut some) {
+            taken += count;
+            let due = Duration::from_secs_f64(taken as f64 / rate);
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
         }
-    })
-    .await;
+    });
 }
 
-/// Waits until the program has read everything the client sent.
-pub async fn until_all_is_read(stream: &TcpStream) {
-    let port = stream.local_addr().unwrap().port();
-    within(async {
-        while kernel_queues(1, port).0 + kernel_queues(2, port).1 > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+/// Sends bytes again and again, as fast as it can, in a thread of its own.
+pub fn flood(mut stream: std::net::TcpStream, bytes: Vec<u8>) {
+    std::thread::spawn(move || while stream.write_all(&bytes).is_ok() {});
 }
 
-/// How much waits to be sent and to be read on the connection with `port` in this column (proc_net_tcp(5)).
-fn kernel_queues(column: usize, port: u16) -> (usize, usize) {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let end = format!(":{port:04X}");
-    let mut lines = table.lines().map(|line| line.split_whitespace());
-    let line = lines.find(|line| line.clone().nth(column).unwrap().ends_with(&end));
-    let (sent, read) = line.unwrap().nth(4).unwrap().split_once(':').unwrap();
-    let number = |digits| usize::from_str_radix(digits, 16).unwrap();
-    (number(sent), number(read))
-}
-
-/// Reads, in a task of its own, whatever comes.
-pub fn drain(mut stream: impl Receive + 'static) -> JoinHandle<()> {
-    tokio::spawn(async move { while let Some(Ok(_)) = stream.next().await {} })
-}
-
-/// Sends messages of `length` bytes as fast as it can, and reads what comes, in tasks of their own.
+/// Sends messages of `length` bytes as fast as it can, and reads what comes.
 pub fn shout(client: Socket, length: usize) {
-    let (mut sink, stream) = client.split();
-    drain(stream);
-    let message = Message::text("x".repeat(length));
-    tokio::spawn(async move { while sink.send(message.clone()).await.is_ok() {} });
+    let stream = blocking(client.into_inner());
+    drain_at(f64::INFINITY, stream.try_clone().unwrap());
+    flood(
+        stream,
+        frame(TEXT, vec![b'x'; length]).repeat(1 + 65_536 / (length + 1)),
+    );
 }
 
-/// Receives the numbers from 0 on, each once and in order; returns the longest time between two.
+/// For threads: they leave this one to the tests' own clients.
+pub fn blocking(stream: TcpStream) -> std::net::TcpStream {
+    let stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+/// Sends the numbers from 0 to `count`, each padded with dots to `length` bytes.
+pub async fn send_numbers(sink: &mut (impl SinkExt<Message> + Unpin), count: usize, length: usize) {
+    for number in 0..count {
+        send(sink, format!("{number:.<length$}")).await;
+    }
+}
+
+/// Receives these numbers, each once and in order; returns the longest time between two.
 pub async fn receive_numbers(stream: &mut impl Receive, count: usize) -> Duration {
     let (mut longest, mut last) = (Duration::ZERO, Instant::now());
     for expected in 0..count {
@@ -161,22 +163,6 @@ pub async fn receive_numbers(stream: &mut impl Receive, count: usize) -> Duratio
 /// The same in a task of its own.
 pub fn spawn_numbers(mut stream: impl Receive + 'static, count: usize) -> JoinHandle<Duration> {
     tokio::spawn(async move { receive_numbers(&mut stream, count).await })
-}
-
-/// Sends the numbers from 0 to `count`, each padded with dots to `length` bytes, one every `pause`.
-pub async fn send_numbers(
-    sink: &mut (impl SinkExt<Message> + Unpin),
-    count: usize,
-    length: usize,
-    pause: Duration,
-) {
-    let mut ticks = interval(pause.max(Duration::from_micros(1)));
-    for number in 0..count {
-        if !pause.is_zero() {
-            ticks.tick().await;
-        }
-        send(sink, format!("{number:.<length$}")).await;
-    }
 }
 
 /// The longest of `count` round trips.

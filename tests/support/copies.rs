@@ -18,39 +18,43 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// The program and the package take this name, so that no two copies build the same file.
-    pub fn new(name: &str) -> Variant {
+    /// The program and its package take this name, so that no two copies are built into the same file.
+    pub fn new(name: &str, program: &str) -> Variant {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let variant = Variant {
-            folder,
-            name: name.to_owned(),
-        };
-        let renamed = |file: &str| file.replace("name = \"chat\"", &format!("name = \"{name}\""));
-        variant.write("Cargo.toml", &renamed(include_str!("../../Cargo.toml")));
-        variant.write("Cargo.lock", &renamed(include_str!("../../Cargo.lock")));
-        variant.write("main.rs", include_str!("../../main.rs"));
+        let name = name.to_owned();
+        let variant = Variant { folder, name };
+        for (file, text) in [
+            ("Cargo.toml", include_str!("../../Cargo.toml")),
+            ("Cargo.lock", include_str!("../../Cargo.lock")),
+        ] {
+            let named = format!("name = \"{}\"", variant.name);
+            variant.write(file, &text.replace("name = \"chat\"", &named));
+        }
         variant.write("index.html", include_str!("../../index.html"));
+        variant.write("main.rs", program);
         variant
     }
 
     /// With other values for constants in main.rs, such as a shorter timeout.
     pub fn with_constants(name: &str, values: &[(&str, &str)]) -> Variant {
-        let variant = Variant::new(name);
         let mut program = include_str!("../../main.rs").to_owned();
         for (constant, value) in values {
-            let found = program.find(&format!("const {constant}: "));
-            let start = found.unwrap_or_else(|| panic!("no constant {constant}"));
-            let start = start + program[start..].find(" = ").unwrap() + 3;
-            let end = start + program[start..].find(';').unwrap();
-            program.replace_range(start..end, value);
+            let start = format!("\nconst {constant}: ");
+            let (before, rest) = program.split_once(&start).expect(constant);
+            let (kind, rest) = rest.split_once(" = ").unwrap();
+            let (_, rest) = rest.split_once(';').unwrap();
+            program = format!("{before}{start}{kind} = {value};{rest}");
         }
-        variant.write("main.rs", &program);
-        variant
+        Variant::new(name, &program)
     }
 
+    /// An unchanged file keeps its date, so that nothing is built again.
     pub fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.folder.join(file), text).unwrap();
+        let path = self.folder.join(file);
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(text) {
+            std::fs::write(path, text).unwrap();
+        }
     }
 
     /// The first error of the compiler, if there is one.
@@ -77,12 +81,11 @@ fn build(package: &Path) -> PathBuf {
 }
 
 fn cargo(command: &str, package: &Path) -> Output {
-    Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
         .args([command, "--bins", "--target-dir"])
-        .arg(target())
-        .current_dir(package)
-        .output()
-        .unwrap()
+        .arg(target());
+    cargo.current_dir(package).output().unwrap()
 }
 
 /// The folder that this test program itself was built in.

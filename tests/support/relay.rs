@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 /// How bytes get through, in one direction.
 #[derive(Clone, Copy, PartialEq)]
@@ -60,17 +61,16 @@ impl Relay {
     async fn with(server: &str, decide: Option<Arc<Decide>>) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (to_server, to_client) = (
-            watch::Sender::new(Flow::Open),
-            watch::Sender::new(Flow::Open),
-        );
+        let (to_server, up) = watch::channel(Flow::Open);
+        let (to_client, down) = watch::channel(Flow::Open);
         let (seen, heads) = mpsc::unbounded_channel();
+        let server = server.to_owned();
         let connection = Connection {
-            server: server.to_owned(),
+            server,
             decide,
             seen,
-            to_server: to_server.subscribe(),
-            to_client: to_client.subscribe(),
+            up,
+            down,
         };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -102,99 +102,72 @@ struct Connection {
     server: String,
     decide: Option<Arc<Decide>>,
     seen: mpsc::UnboundedSender<String>,
-    to_server: watch::Receiver<Flow>,
-    to_client: watch::Receiver<Flow>,
+    up: watch::Receiver<Flow>,
+    down: watch::Receiver<Flow>,
 }
 
 impl Connection {
     async fn serve(self, mut client: TcpStream) -> Option<()> {
-        let Some(decide) = &self.decide else {
-            let server = self.connect().await?;
-            return self.relay(client, server).await;
-        };
-        let head = read_head(&mut client).await?;
-        let _ = self.seen.send(head.clone());
-        match decide(&head) {
-            Action::Forward(mut head) => {
-                if !head.contains("Sec-WebSocket-Key") {
-                    head = head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        let (mut head, mut drops) = (String::new(), false);
+        if let Some(decide) = &self.decide {
+            head = read_head(&mut client).await?;
+            let _ = self.seen.send(head.clone());
+            match decide(&head) {
+                Action::Forward(changed) => head = changed,
+                Action::Drop => drops = true,
+                Action::Hang => std::future::pending().await,
+                Action::Reply(reply) => {
+                    let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
+                    let length = format!("Content-Length: {}\r\nConnection: close", body.len());
+                    let reply = format!("HTTP/1.1 {head}\r\n{length}\r\n\r\n{body}");
+                    return client.write_all(reply.as_bytes()).await.ok();
                 }
-                let mut server = self.connect().await?;
-                server.write_all(head.as_bytes()).await.ok()?;
-                self.relay(client, server).await
             }
-            Action::Reply(reply) => {
-                let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
-                let length = body.len();
-                let reply = format!(
-                    "HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-                );
-                client.write_all(reply.as_bytes()).await.ok()
-            }
-            Action::Hang => std::future::pending().await,
-            Action::Drop => {
-                let mut server = self.connect().await?;
-                server.write_all(head.as_bytes()).await.ok()?;
-                let head = read_head(&mut server).await?;
-                client.write_all(head.as_bytes()).await.ok()?;
-                sleep(Duration::from_millis(100)).await; // or Firefox doesn't consider it open
-                Some(())
+            if !head.contains("Sec-WebSocket-Key") {
+                head = head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
             }
         }
-    }
-
-    /// Its kernel takes little beyond what gets through, so that the server notices a slow flow soon.
-    async fn connect(&self) -> Option<TcpStream> {
-        let socket = TcpSocket::new_v4().ok()?;
-        socket.set_recv_buffer_size(32 * 1024).ok()?;
-        socket.connect(self.server.parse().ok()?).await.ok()
-    }
-
-    async fn relay(mut self, mut client: TcpStream, mut server: TcpStream) -> Option<()> {
-        for stream in [&client, &server] {
-            stream.set_nodelay(true).ok()?;
+        let mut server = TcpStream::connect(&self.server).await.ok()?;
+        server.write_all(head.as_bytes()).await.ok()?;
+        if drops {
+            let head = read_head(&mut server).await?;
+            client.write_all(head.as_bytes()).await.ok()?;
+            sleep(Duration::from_millis(100)).await; // or Firefox doesn't consider it open
+            return Some(());
         }
-        let (mut from_client, mut to_client) = client.split();
-        let (mut from_server, mut to_server) = server.split();
-        let (up, down) = (self.to_server.clone(), self.to_client.clone());
+        client.set_nodelay(true).ok()?;
+        server.set_nodelay(true).ok()?;
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
         tokio::select! {
-            _ = self.to_server.wait_for(|flow| *flow == Flow::Cut) => {}
-            _ = self.to_client.wait_for(|flow| *flow == Flow::Cut) => {}
-            _ = pass(&mut from_client, &mut to_server, up) => {}
-            _ = pass(&mut from_server, &mut to_client, down) => {}
+            end = pass(from_client, to_server, self.up) => end,
+            end = pass(from_server, to_client, self.down) => end,
         }
-        Some(())
     }
 }
 
+/// Ends when one side ends, or the flow is cut.
 async fn pass(
-    from: &mut (impl AsyncReadExt + Unpin),
-    to: &mut (impl AsyncWriteExt + Unpin),
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
     mut flow: watch::Receiver<Flow>,
 ) -> Option<()> {
     let mut buffer = vec![0; 64 * 1024];
-    let mut ticks = interval(Duration::from_millis(10));
     loop {
         let now = *flow.borrow_and_update();
-        let most = match now {
-            Flow::Rate(bytes) => {
-                ticks.tick().await;
-                bytes.div_ceil(100)
-            }
-            _ => buffer.len(),
+        let (pause, most) = match now {
+            Flow::Cut => return None,
+            Flow::Rate(bytes) => (Duration::from_millis(10), bytes.div_ceil(100)),
+            _ => (Duration::ZERO, buffer.len()),
         };
-        let count = tokio::select! {
-            changed = flow.changed() => {
-                changed.ok()?;
-                continue;
-            }
-            count = from.read(&mut buffer[..most]), if now != Flow::Hold => count.ok()?,
-        };
-        if count == 0 {
-            return None;
-        }
-        if now != Flow::Lose {
-            to.write_all(&buffer[..count]).await.ok()?;
+        sleep(pause).await;
+        tokio::select! {
+            changed = flow.changed() => changed.ok()?,
+            count = from.read(&mut buffer[..most]), if now != Flow::Hold => match count.ok()? {
+                0 => return None,
+                _ if now == Flow::Lose => {}
+                count => to.write_all(&buffer[..count]).await.ok()?,
+            },
         }
     }
 }

@@ -1,22 +1,32 @@
 //! One real server for each test, on a port of its own.
 
-use super::client::{Socket, connect, connect_with_buffer, upgrade};
-use super::{built_chat, within};
+use super::{Socket, built_chat, connect, connect_with_buffer, until, upgrade, within};
 use std::ffi::OsStr;
-use std::process::{ExitStatus, Stdio};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub struct Server {
-    pub child: Child,
+    pub process: Process,
     /// `127.0.0.1:PORT`, from the URL on the first line of standard output.
     pub address: String,
     /// The lines of standard error.
-    pub log: mpsc::UnboundedReceiver<String>,
+    pub log: UnboundedReceiver<String>,
+}
+
+/// A program that is killed when this is dropped.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Server {
@@ -24,40 +34,28 @@ impl Server {
         Server::start_by(&mut chat(&["127.0.0.1:0"])).await
     }
 
+    /// Starts a program whose first line is its URL.
     pub async fn start_by(command: &mut Command) -> Server {
-        Server::of(command.spawn().expect("the server should start")).await
+        let mut process = start(command);
+        let mut stdout = lines(process.0.stdout.take().unwrap());
+        let url = within(stdout.recv()).await.expect("a first line");
+        let address = url.strip_prefix("http://").expect("a URL");
+        Server::at(address.to_owned(), process)
     }
 
-    /// From a program that can't choose a free port by itself, and gets one as its variable `ADDRESS`.
+    /// Starts a program that can't choose a free port by itself, and gets one as its variable `ADDRESS`.
     pub async fn start_at_address(command: &mut Command) -> Server {
         let address = free_address();
-        let child = command.env("ADDRESS", &address).spawn();
+        let process = start(command.env("ADDRESS", &address));
         listens(&address).await;
-        Server::at(address, child.expect("the server should start"))
+        Server::at(address, process)
     }
 
-    /// From a program whose first line is its URL.
-    pub async fn of(mut child: Child) -> Server {
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = within(stdout.next_line()).await.unwrap();
-        let url = url.expect("a first line");
-        let address = url.strip_prefix("http://").expect("a URL").to_owned();
-        Server::at(address, child)
-    }
-
-    /// From a program that listens at `address`.
-    pub fn at(address: String, mut child: Child) -> Server {
-        let (lines, log) = mpsc::unbounded_channel();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(async move {
-                let mut stderr = BufReader::new(stderr).lines();
-                while let Ok(Some(line)) = stderr.next_line().await {
-                    let _ = lines.send(line);
-                }
-            });
-        }
+    /// A program that listens at `address`.
+    pub fn at(address: String, mut process: Process) -> Server {
+        let log = lines(process.0.stderr.take().unwrap());
         Server {
-            child,
+            process,
             address,
             log,
         }
@@ -70,31 +68,22 @@ impl Server {
 
     /// A client with a small kernel buffer, so that it's stuck soon after it stops reading.
     pub async fn join_with_small_buffer(&self) -> Socket {
-        upgrade(
-            &self.address,
-            connect_with_buffer(&self.address, 4096).await,
-        )
-        .await
+        let stream = connect_with_buffer(&self.address, 4096).await;
+        upgrade(&self.address, stream).await
     }
 
     pub async fn connect(&self) -> TcpStream {
         connect(&self.address).await
     }
 
-    /// Sends a request unchanged and returns everything that comes back until the server closes.
+    /// Sends a request line with the usual headers, and returns everything that comes back.
     pub async fn http(&self, request: &str) -> String {
         let mut stream = self.connect().await;
+        let request = format!("{request} HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         within(stream.read_to_string(&mut answer)).await.unwrap();
         answer
-    }
-
-    pub async fn get(&self, path: &str) -> String {
-        self.http(&format!(
-            "GET {path} HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n"
-        ))
-        .await
     }
 
     /// Waits for a line on the terminal that contains `part`.
@@ -116,16 +105,19 @@ impl Server {
     }
 
     pub async fn signal(&self, name: &str) {
-        assert!(signal(name, &self.child.id().unwrap().to_string()).await);
+        let kill = format!("kill -{name} {}", self.process.0.id());
+        let status = Command::new("sh").args(["-c", &kill]).status();
+        assert!(status.unwrap().success());
     }
 
     pub async fn exit(&mut self) -> ExitStatus {
-        within(self.child.wait()).await.unwrap()
+        until(|| self.process.0.try_wait().unwrap().is_some()).await;
+        self.process.0.wait().unwrap()
     }
 
     /// How much memory it takes now, in KiB. Resets its peak (proc_pid_clear_refs(5)).
     pub fn memory(&self) -> usize {
-        std::fs::write(self.proc("clear_refs"), "5").unwrap();
+        fs::write(self.proc("clear_refs"), "5").unwrap();
         self.status("VmRSS")
     }
 
@@ -135,47 +127,48 @@ impl Server {
     }
 
     fn status(&self, field: &str) -> usize {
-        let status = std::fs::read_to_string(self.proc("status")).unwrap();
+        let status = fs::read_to_string(self.proc("status")).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Its CPU time, in hundredths of a second (proc_pid_stat(5)).
     pub fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(self.proc("stat")).unwrap();
+        let stat = fs::read_to_string(self.proc("stat")).unwrap();
         let fields = stat.rsplit(") ").next().unwrap().split(' ');
-        let ticks: u64 = fields
+        let ticks = fields
             .skip(11)
             .take(2)
-            .map(|ticks| ticks.parse::<u64>().unwrap())
-            .sum();
-        Duration::from_millis(10 * ticks)
+            .map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(self.proc("fd")).unwrap().count()
+        fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
     fn proc(&self, file: &str) -> String {
-        format!("/proc/{}/{file}", self.child.id().unwrap())
-    }
-
-    /// Waits until no more than `count` descriptors are open.
-    pub async fn settle(&self, count: usize) {
-        within(async {
-            while self.descriptors() > count {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
+        format!("/proc/{}/{file}", self.process.0.id())
     }
 }
 
-/// Sends a signal to a process; returns whether that worked.
-pub async fn signal(name: &str, target: &str) -> bool {
-    let kill = format!("kill -{name} {target}");
-    let status = Command::new("sh").args(["-c", &kill]).status().await;
-    status.unwrap().success()
+pub fn start(command: &mut Command) -> Process {
+    let name = command.get_program().to_owned();
+    Process(
+        command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name:?}: {error}")),
+    )
+}
+
+/// The lines of an output, as they come.
+fn lines(output: impl Read + Send + 'static) -> UnboundedReceiver<String> {
+    let (lines, received) = unbounded_channel();
+    std::thread::spawn(move || {
+        let all = BufReader::new(output).lines().map_while(Result::ok);
+        all.for_each(|line| drop(lines.send(line)));
+    });
+    received
 }
 
 /// The program, to be started in a folder without its files.
@@ -188,36 +181,25 @@ pub fn program(path: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .current_dir(std::env::temp_dir())
-        .kill_on_drop(true)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// An address where nobody listens, for a program that can't choose a free port by itself.
+/// An address where nobody listens. Nobody else gets its port by chance: it is below the ephemeral ones (ip(7),
+/// `ip_local_port_range`).
 pub fn free_address() -> String {
-    format!("127.0.0.1:{}", free_port())
-}
-
-/// A port that nobody else gets by chance: it is below the ephemeral ones (ip(7), `ip_local_port_range`).
-pub fn free_port() -> u16 {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     loop {
         let next = std::process::id() as usize * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + (next % 10_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        let address = format!("127.0.0.1:{}", 20_000 + next % 10_000);
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
         }
     }
 }
 
 /// Waits until a program listens there.
 pub async fn listens(address: &str) {
-    within(async {
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    until(|| std::net::TcpStream::connect(address).is_ok()).await;
 }
