@@ -256,10 +256,13 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages, as far as its socket takes them. Once it takes more, that wakes the
-/// task which `cx` stands for.
+/// Writes a client's messages, as far as its socket takes them. Once that takes more, `cx` wakes
+/// `handle_messages`.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    while client.sink.flush().now_or_never().is_some() {
+    // First without `cx`: else, whatever the client sends would wake `handle_messages`, too.
+    while client.sink.flush().now_or_never().is_some()
+        || client.sink.poll_flush_unpin(cx).is_ready()
+    {
         if client.behind == 0 {
             return;
         }
@@ -268,12 +271,11 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut C
             if to.is_none_or(|to| to == id)
                 && client.sink.feed(message.clone()).now_or_never().is_none()
             {
-                break; // 128 KiB are in the library's buffer
+                break; // the library's buffer holds 128 KiB
             }
             client.behind -= 1;
         }
     }
-    let _ = client.sink.poll_flush_unpin(cx);
 }
 
 /// Sends a ping to all clients at each interval. Their pongs show that they are alive.
