@@ -93,7 +93,7 @@ async fn many_clients_that_join_at_once_crash_it() {
 async fn one_client_that_stops_reading_stops_the_room() {
     let _load = LOAD.lock().await;
     let server = go_chat().await;
-    let _stuck = server.join_with_small_buffer().await;
+    let _stuck = server.join_stuck().await;
     let mut listener = join(&server, "Anna").await;
     shout(server.join().await, 4_000);
     let stopped = async { while timeout(NEVER, listener.next()).await.is_ok() {} };

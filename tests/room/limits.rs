@@ -82,7 +82,7 @@ async fn after_a_violation_nothing_more_is_read() {
 async fn a_close_frame_comes_behind_all_messages_before_it() {
     const COUNT: usize = 500; // more than a socket takes, less than half a queue
     let server = Server::start().await;
-    let mut client = server.join_with_small_buffer().await;
+    let mut client = server.join_stuck().await;
     let mut talker = server.join().await;
     for number in 0..COUNT {
         send(&mut talker, format!("{number:.<4000}")).await;
@@ -105,7 +105,7 @@ async fn a_flood_of_small_frames_keeps_nobody_waiting() {
         let server = Server::start().await;
         let mut talker = server.join().await;
         for _ in 0..4 {
-            let mut client = server.join_with_small_buffer().await.into_inner();
+            let mut client = server.join_stuck().await.into_inner();
             client.write_all(&frame(begin, "")).await.unwrap();
             flood(blocking(client), frame(repeated, "").repeat(500));
         }

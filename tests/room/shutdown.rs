@@ -14,7 +14,7 @@ const SHUTTING_DOWN: &str = "the server is shutting down";
 async fn everyone_gets_what_was_accepted_and_then_1001() {
     const COUNT: usize = 500; // of 4,000 bytes: more than a socket takes, so the queues are full of it
     let mut server = Server::start().await;
-    let mut slow = server.join_with_small_buffer().await;
+    let mut slow = server.join_slow().await;
     let mut talker = server.join().await;
     for number in 0..COUNT {
         send(&mut talker, format!("{number:.<4000}")).await;
@@ -36,7 +36,7 @@ async fn everyone_gets_what_was_accepted_and_then_1001() {
 async fn clients_that_read_get_1001_even_while_others_wait_to_send() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
-    let slow = server.join_with_small_buffer().await.into_inner();
+    let slow = server.join_slow().await.into_inner();
     drain_at(300_000.0, blocking(slow));
     let mut listener = server.join().await;
     for _ in 0..20 {

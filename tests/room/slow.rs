@@ -12,7 +12,7 @@ async fn a_client_whose_queue_is_full_misses_nothing() {
     let _load = LOAD.lock().await;
     const COUNT: usize = 12_000; // more than a queue
     let server = Server::start().await;
-    let mut slow = server.join_with_small_buffer().await;
+    let mut slow = server.join_slow().await;
     let (mut sink, own) = futures_util::StreamExt::split(server.join().await);
     let own = spawn_numbers(own, COUNT);
     let slow = tokio::spawn(async move {
@@ -32,7 +32,7 @@ async fn a_client_whose_queue_is_full_misses_nothing() {
 async fn a_client_may_take_its_time_while_its_queue_is_less_than_half_full() {
     const COUNT: usize = 3_500;
     let server = Server::start().await;
-    let mut slow = server.join_with_small_buffer().await;
+    let mut slow = server.join_slow().await;
     let mut talker = server.join().await;
     for _ in 0..7 {
         round_trips(&mut talker, COUNT / 7).await;
@@ -57,14 +57,14 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_less_th
     let mut stuck = Vec::new();
     // Some fill the library's buffer with pongs, some part of it, some not even the kernel's.
     for number in 0..20 {
-        let mut stream = server.join_with_small_buffer().await.into_inner();
+        let mut stream = server.join_stuck().await.into_inner();
         let pings = frame(PING, [b'x'; 125]).repeat(250 * number);
         within(stream.write_all(&pings)).await.unwrap();
         stuck.push(stream);
     }
-    let sends_on = server.join_with_small_buffer().await.into_inner();
+    let sends_on = server.join_stuck().await.into_inner();
     flood(blocking(sends_on), frame(TEXT, "x"));
-    let mut stops_reading = server.join_with_small_buffer().await;
+    let mut stops_reading = server.join_stuck().await;
     let mut listener = server.join().await;
     for _ in 0..200 {
         receive(&mut stops_reading).await;
@@ -93,7 +93,7 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_less_th
 /// Beside a fast sender, a client reads everything, but over a 5 Mbit/s line, the slowest that docs/operating.md allows.
 /// Its queue is full once a fast client gets no more than that line carries.
 async fn beside_a_slow_client(server: &Server) -> Socket {
-    let slow = server.join_with_small_buffer().await.into_inner();
+    let slow = server.join_slow().await.into_inner();
     drain_at(5e6 / 8.0, blocking(slow));
     let mut fast = server.join().await;
     shout(server.join().await, MAX_MESSAGE);
@@ -144,7 +144,7 @@ async fn beside_a_fast_sender_and_a_slow_client_nobody_waits_for_a_second() {
 async fn a_client_that_reads_a_little_at_a_time_cannot_slow_the_room_down() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
-    let sipper = server.join_with_small_buffer().await.into_inner();
+    let sipper = server.join_slow().await.into_inner();
     drain_at(2e3, blocking(sipper));
     let mut listener = server.join().await;
     shout(server.join().await, 500);
@@ -164,7 +164,7 @@ async fn a_stuck_client_that_breaks_a_rule_or_leaves_is_cut_off() {
     let before = server.descriptors();
     let mut stuck = Vec::new();
     for _ in 0..2 {
-        stuck.push(server.join_with_small_buffer().await.into_inner());
+        stuck.push(server.join_stuck().await.into_inner());
     }
     for _ in 0..500 {
         send(&mut talker, "x".repeat(MAX_MESSAGE)).await; // more than a socket takes, less than a queue

@@ -83,7 +83,7 @@ async fn silent_clients_are_dropped_and_those_that_answer_pings_stay() {
 async fn the_slowest_client_that_may_stay_stays_although_pings_reach_it_late() {
     let _load = LOAD.lock().await;
     let mut server = short().await;
-    let mut slow = server.join_with_small_buffer().await;
+    let mut slow = server.join_slow().await;
     shout(server.join().await, MAX_MESSAGE);
     let began = Instant::now();
     let (mut taken, mut pinged) = (0, None);

@@ -95,7 +95,7 @@ pub async fn nobody_waits_for_stuck_clients(
     });
     let mut stuck = Vec::new();
     for _ in 0..count {
-        stuck.push(server.join_with_small_buffer().await);
+        stuck.push(server.join_stuck().await);
         sleep(Duration::from_millis(500) / count as u32).await;
     }
     for _ in 0..count {

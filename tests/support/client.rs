@@ -6,7 +6,7 @@ use futures_util::{SinkExt, Stream, StreamExt};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -24,14 +24,6 @@ pub async fn connect(address: &str) -> TcpStream {
     let stream = within(TcpStream::connect(address)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     stream
-}
-
-/// A connection with a receive buffer this small, so that the kernel takes little beyond what is read.
-pub async fn connect_with_buffer(address: &str, bytes: u32) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(bytes).unwrap();
-    let connect = socket.connect(address.parse().unwrap());
-    within(connect).await.unwrap()
 }
 
 pub async fn upgrade(address: &str, stream: TcpStream) -> Socket {
