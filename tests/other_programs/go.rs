@@ -60,17 +60,6 @@ async fn join(server: &Server, name: &str) -> Socket {
 }
 
 #[tokio::test]
-async fn it_is_a_chat() {
-    let server = go_chat().await;
-    let (mut anna, mut ben) = (join(&server, "Anna").await, join(&server, "Ben").await);
-    assert_eq!(receive(&mut anna).await, "Ben");
-    send(&mut anna, "hello").await;
-    assert_eq!(receive(&mut anna).await, "hello");
-    assert_eq!(receive(&mut ben).await, "hello");
-    assert!(server.http("GET /").await.contains("<div id=\"chat\""));
-}
-
-#[tokio::test]
 async fn many_clients_that_join_at_once_crash_it() {
     let mut server = go_chat().await;
     let crash = async {

@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -141,17 +140,6 @@ impl Server {
         let status = fs::read_to_string(self.proc("status")).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// Its CPU time, in hundredths of a second (proc_pid_stat(5)).
-    pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(self.proc("stat")).unwrap();
-        let fields = stat.rsplit(") ").next().unwrap().split(' ');
-        let ticks = fields
-            .skip(11)
-            .take(2)
-            .map(|ticks| ticks.parse::<u64>().unwrap());
-        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     pub fn descriptors(&self) -> usize {
