@@ -22,7 +22,8 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
     };
     let mut clients = Vec::new();
     for (bytes, close) in [
-        (header(TEXT, MAX_MESSAGE + 1), TOO_LONG), // the header is enough
+        (frame(TEXT, vec![b'x'; MAX_MESSAGE + 1]), TOO_LONG),
+        (header(TEXT, 16 * MAX_MESSAGE + 1), TOO_LONG), // the header is enough
         (header(TEXT, usize::MAX >> 1), TOO_LONG),
         (fragments(MAX_MESSAGE, 1), TOO_LONG),
         (fragments(1_000, 5), TOO_LONG),

@@ -101,7 +101,7 @@ pub async fn nobody_waits_for_stuck_clients(
     }
     println!("the listener was {longest:?} behind, at most");
     assert!(
-        longest < Duration::from_millis(300),
+        longest < Duration::from_secs(1),
         "the listener was {longest:?} behind"
     );
 }
