@@ -219,7 +219,6 @@ async fn read_message(
     loop {
         task::coop::consume_budget().await; // else a flood of pings keeps everyone waiting
         let message = tokio::select! {
-            biased;
             Some(message) = stream.next() => message.map_err(close_reason)?,
             _ = &mut *dropped => return Err(Close(1000, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
