@@ -219,7 +219,6 @@ async fn read_message(
     loop {
         task::coop::consume_budget().await; // else a flood of pings keeps everyone waiting
         let message = tokio::select! {
-            biased;
             Some(message) = stream.next() => message.map_err(close_reason)?,
             _ = &mut *dropped => return Err(Close(1000, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
@@ -256,10 +255,13 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages, as far as its socket takes them. Once it takes more, that wakes the
-/// task which `cx` stands for.
+/// Writes a client's messages, as far as its socket takes them. Once that takes more, `cx` wakes
+/// `handle_messages`.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    while client.sink.flush().now_or_never().is_some() {
+    // First without `cx`: else, whatever the client sends would wake `handle_messages`, too.
+    while client.sink.flush().now_or_never().is_some()
+        || client.sink.poll_flush_unpin(cx).is_ready()
+    {
         if client.behind == 0 {
             return;
         }
@@ -268,12 +270,11 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut C
             if to.is_none_or(|to| to == id)
                 && client.sink.feed(message.clone()).now_or_never().is_none()
             {
-                break; // 128 KiB are in the library's buffer
+                break; // the library's buffer holds 128 KiB
             }
             client.behind -= 1;
         }
     }
-    let _ = client.sink.poll_flush_unpin(cx);
 }
 
 /// Sends a ping to all clients at each interval. Their pongs show that they are alive.

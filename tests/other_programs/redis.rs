@@ -131,7 +131,7 @@ async fn a_slow_client_slows_down_senders_beside_it_and_misses_nothing() {
     let redis = Redis::start(free_address(), "redis-server", "").await;
     let ([one, _other], ..) = two_machines(&redis).await;
     let _load = LOAD.lock().await;
-    let mut slow = one.join_with_small_buffer().await;
+    let mut slow = one.join_stuck().await;
     let (mut sink, own) = one.join().await.split();
     let own = spawn_numbers(own, COUNT);
     let slow = tokio::spawn(async move {

@@ -16,7 +16,7 @@ async fn all_queues_together_are_bounded_for_the_longest_messages_and_for_empty_
     for (length, most) in [(MAX_MESSAGE, QUEUE * 5), (0, 8 * 1024)] {
         let mut server = Server::start().await;
         let before = server.memory();
-        let slow = server.join_with_small_buffer().await.into_inner();
+        let slow = server.join_slow().await.into_inner();
         drain_at(1e6, blocking(slow));
         for _ in 0..8 {
             shout(server.join().await, length);
@@ -32,7 +32,7 @@ async fn all_queues_together_are_bounded_for_the_longest_messages_and_for_empty_
 #[tokio::test]
 async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
     let server = Server::start().await;
-    let _slow = server.join_with_small_buffer().await;
+    let _slow = server.join_slow().await;
     let mut talker = server.join().await;
     for _ in 0..400 {
         send(&mut talker, "x".repeat(4_000)).await; // more than a socket takes: from here on they queue
@@ -61,7 +61,7 @@ async fn what_one_client_can_hold_is_bounded() {
     let all = [&pings, &frame(TEXT, "sent")[..], &first, &header(MORE, 1)].concat();
     let mut clients = Vec::new();
     for _ in 0..COUNT {
-        let mut stream = server.join_with_small_buffer().await.into_inner();
+        let mut stream = server.join_stuck().await.into_inner();
         within(stream.write_all(&all)).await.unwrap();
         clients.push(stream);
         assert_eq!(receive(&mut talker).await, "sent"); // so all has been read
@@ -74,7 +74,7 @@ async fn what_one_client_can_hold_is_bounded() {
 #[tokio::test]
 async fn a_client_that_did_not_read_its_pongs_receives_everything_once_it_reads() {
     let server = Server::start().await;
-    let mut stream = server.join_with_small_buffer().await.into_inner();
+    let mut stream = server.join_stuck().await.into_inner();
     let pings = frame(PING, [b'x'; 125]).repeat(5_000);
     within(stream.write_all(&pings)).await.unwrap();
     let mut talker = server.join().await;

@@ -41,17 +41,6 @@ async fn small_messages_are_not_held_back() {
 }
 
 #[tokio::test]
-async fn a_client_is_in_the_room_as_soon_as_its_upgrade_is_done() {
-    let server = Server::start().await;
-    let mut talker = server.join().await;
-    for number in 0..100 {
-        let mut newcomer = server.join().await;
-        send(&mut talker, number.to_string()).await;
-        assert_eq!(receive(&mut newcomer).await, number.to_string());
-    }
-}
-
-#[tokio::test]
 async fn what_a_client_sent_before_it_left_is_received() {
     const COUNT: usize = 1_000; // as many as its socket takes while the server is stopped
     let server = Server::start().await;

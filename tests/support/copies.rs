@@ -36,19 +36,6 @@ impl Variant {
         variant
     }
 
-    /// With other values for constants in main.rs, such as a shorter timeout.
-    pub fn with_constants(name: &str, values: &[(&str, &str)]) -> Variant {
-        let mut program = include_str!("../../main.rs").to_owned();
-        for (constant, value) in values {
-            let start = format!("\nconst {constant}: ");
-            let (before, rest) = program.split_once(&start).expect(constant);
-            let (kind, rest) = rest.split_once(" = ").unwrap();
-            let (_, rest) = rest.split_once(';').unwrap();
-            program = format!("{before}{start}{kind} = {value};{rest}");
-        }
-        Variant::new(name, &program)
-    }
-
     /// An unchanged file keeps its date, so that nothing is built again.
     pub fn write(&self, file: &str, text: &str) {
         let path = self.folder.join(file);

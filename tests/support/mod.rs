@@ -15,6 +15,7 @@ pub use copies::{Variant, built_chat};
 pub use relay::{Action, Flow, Relay};
 pub use server::*;
 
+use std::ops::Range;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
@@ -26,14 +27,13 @@ pub const MAX_MESSAGE: usize = 4 * 1024;
 pub const QUEUE: usize = 8_192;
 
 /// What the terminal says about a client that was dropped because it didn't read.
-pub const STUCK: &str = "left: this client did not read its messages";
+pub const STUCK: &str = "left (did not read its messages)";
 
 /// How long anything without a limit of its own may take: a test that waits longer has failed.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a close frame may take to arrive, and a connection to end behind it: the program waits 2 s, the rest is for
-/// a loaded machine.
-pub const CLOSE_LIMIT: Duration = Duration::from_secs(4);
+/// How long a connection or the program lasts, if a client doesn't answer its close frame.
+pub const TWO_SECONDS: Range<Duration> = Duration::from_millis(1_900)..Duration::from_millis(2_900);
 
 /// Held by tests that load the machine, and by those with time bounds, so that none slows down another.
 pub static LOAD: Mutex<()> = Mutex::const_new(());

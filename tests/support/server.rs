@@ -1,14 +1,13 @@
 //! One real server for each test, on a port of its own.
 
-use super::{Socket, built_chat, connect, connect_with_buffer, until, upgrade, within};
+use super::{Socket, built_chat, connect, until, upgrade, within};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub struct Server {
@@ -66,10 +65,21 @@ impl Server {
         upgrade(&self.address, self.connect().await).await
     }
 
-    /// A client with a small kernel buffer, so that it's stuck soon after it stops reading.
-    pub async fn join_with_small_buffer(&self) -> Socket {
-        let stream = connect_with_buffer(&self.address, 4096).await;
-        upgrade(&self.address, stream).await
+    /// A client whose kernel takes little, so that it's stuck soon after it stops reading.
+    pub async fn join_stuck(&self) -> Socket {
+        self.join_with_buffer(4 * 1024).await
+    }
+
+    /// A client whose kernel takes little beyond what it reads, but enough for it to read steadily.
+    pub async fn join_slow(&self) -> Socket {
+        self.join_with_buffer(32 * 1024).await
+    }
+
+    async fn join_with_buffer(&self, bytes: u32) -> Socket {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
+        let connect = socket.connect(self.address.parse().unwrap());
+        upgrade(&self.address, within(connect).await.unwrap()).await
     }
 
     pub async fn connect(&self) -> TcpStream {
@@ -130,17 +140,6 @@ impl Server {
         let status = fs::read_to_string(self.proc("status")).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// Its CPU time, in hundredths of a second (proc_pid_stat(5)).
-    pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(self.proc("stat")).unwrap();
-        let fields = stat.rsplit(") ").next().unwrap().split(' ');
-        let ticks = fields
-            .skip(11)
-            .take(2)
-            .map(|ticks| ticks.parse::<u64>().unwrap());
-        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     pub fn descriptors(&self) -> usize {
