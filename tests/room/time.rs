@@ -8,21 +8,61 @@ use tokio::time::timeout;
 
 const PROGRAM: &str = include_str!("../../main.rs");
 
-/// These are the real ones.
 #[test]
-fn the_times_are_the_documented_ones() {
-    let pages = [
-        include_str!("../../README.md"),
-        include_str!("../../docs/operating.md"),
-    ];
-    for (constant, documented) in [
-        ("MAX_MESSAGE: usize = 4 * 1024", "4 KiB"),
-        ("PING_INTERVAL: Duration = Duration::from_secs(25)", "25 s"),
-        ("READ_TIMEOUT: Duration = Duration::from_secs(130)", "130 s"),
+fn the_limits_are_the_documented_ones() {
+    let readme = include_str!("../../README.md");
+    let operating = include_str!("../../docs/operating.md");
+    for (constant, documented, in_readme) in [
+        ("MAX_MESSAGE: usize = 4 * 1024", "4 KiB", true),
+        ("MAX_READ: usize = 16 * MAX_MESSAGE", "64 KiB", false),
+        ("BROADCAST: usize = 64", "64", false),
+        (
+            "QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE",
+            "8,192, or 32 MiB",
+            false,
+        ),
+        (
+            "WRITE_TIMEOUT: Duration = Duration::from_millis(1500)",
+            "1.5 s",
+            true,
+        ),
+        (
+            "PING_INTERVAL: Duration = Duration::from_secs(25)",
+            "25 s",
+            true,
+        ),
+        (
+            "READ_TIMEOUT: Duration = Duration::from_secs(130)",
+            "130 s",
+            true,
+        ),
+        (
+            "CLOSE_TIMEOUT: Duration = Duration::from_secs(2)",
+            "2 s",
+            true,
+        ),
     ] {
-        assert!(PROGRAM.contains(constant), "not in main.rs: {constant}");
-        let everywhere = pages.iter().all(|page| page.contains(documented));
-        assert!(everywhere, "not documented: {documented}");
+        let declaration = format!("const {constant};");
+        assert!(
+            PROGRAM.contains(&declaration),
+            "not in main.rs: {declaration}"
+        );
+        let name = constant.split(':').next().unwrap();
+        let row = format!("| {documented} | `{name}` |");
+        assert!(operating.contains(&row), "not in operating.md: {row}");
+        assert!(
+            !in_readme || readme.contains(&format!(" {documented}")),
+            "not in README: {documented}"
+        );
+    }
+    let bare = include_str!("../../examples/bare.rs").lines().count();
+    for documented in [
+        "8,192 messages",
+        "4,096 messages",
+        "32 MiB",
+        &format!("{bare} lines"),
+    ] {
+        assert!(readme.contains(documented), "not in README: {documented}");
     }
 }
 
