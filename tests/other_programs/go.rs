@@ -1,0 +1,157 @@
+//! examples/go/main.go does what the documentation says of it.
+
+use crate::support::frames::*;
+use crate::support::*;
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{client_async, client_async_with_config};
+
+/// How long to wait for what never comes.
+const NEVER: Duration = Duration::from_secs(3);
+
+async fn go_chat() -> Server {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-chat");
+    static BUILT: LazyLock<()> = LazyLock::new(build);
+    LazyLock::force(&BUILT);
+    Server::start_at_address(program(folder.join("chat"), &[]).current_dir(folder)).await
+}
+
+/// Builds the program, unchanged except for its port and the page's folder.
+fn build() {
+    let go = include_str!("../../examples/go/main.go").replace("../../index.html", "index.html");
+    let go = go.replace("\t\"log\"\n", "\t\"log\"\n\t\"os\"\n");
+    let go = go.replace("\":8080\"", "os.Getenv(\"ADDRESS\")");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-chat");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("main.go"), go).unwrap();
+    std::fs::write(folder.join("index.html"), include_str!("../../index.html")).unwrap();
+    let mut build = Command::new("go");
+    build
+        .args(["build", "-o", "chat", "main.go"])
+        .current_dir(folder);
+    build
+        .env("GO111MODULE", "off")
+        .env("GOPATH", "/usr/share/gocode");
+    let status = build
+        .status()
+        .expect("this needs Go: apt-get install golang-go");
+    assert!(
+        status.success(),
+        "apt-get install golang-github-gorilla-websocket-dev"
+    );
+}
+
+/// A client in the room. The Go program adds it a moment after its upgrade: a client that gets its echo is in. Before
+/// that, it may receive what another one has just sent.
+async fn join(server: &Server, name: &str) -> Socket {
+    let mut socket = server.join().await;
+    send(&mut socket, name).await;
+    while receive(&mut socket).await != name {}
+    socket
+}
+
+#[tokio::test]
+async fn it_is_a_chat() {
+    let server = go_chat().await;
+    let (mut anna, mut ben) = (join(&server, "Anna").await, join(&server, "Ben").await);
+    assert_eq!(receive(&mut anna).await, "Ben");
+    send(&mut anna, "hello").await;
+    assert_eq!(receive(&mut anna).await, "hello");
+    assert_eq!(receive(&mut ben).await, "hello");
+    assert!(server.http("GET /").await.contains("<div id=\"chat\""));
+}
+
+#[tokio::test]
+async fn many_clients_that_join_at_once_crash_it() {
+    let mut server = go_chat().await;
+    let crash = async {
+        while server.process.0.try_wait().unwrap().is_none() {
+            let address = &server.address;
+            let joins = (0..300).map(|_| async move {
+                let stream = TcpStream::connect(address).await.ok()?;
+                client_async(format!("ws://{address}/ws"), stream)
+                    .await
+                    .ok()
+            });
+            let _ = timeout(NEVER, join_all(joins)).await;
+        }
+    };
+    timeout(3 * LIMIT, crash).await.expect("it still lives");
+    assert_eq!(server.exit().await.code(), Some(2)); // a Go program's exit code after a fatal error
+}
+
+#[tokio::test]
+async fn one_client_that_stops_reading_stops_the_room() {
+    let _load = LOAD.lock().await;
+    let server = go_chat().await;
+    let _stuck = server.join_stuck().await;
+    let mut listener = join(&server, "Anna").await;
+    shout(server.join().await, 4_000);
+    let stopped = async { while timeout(NEVER, listener.next()).await.is_ok() {} };
+    within(stopped).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_utf8_disconnect_everybody() {
+    let server = go_chat().await;
+    let (mut anna, mut ben) = (join(&server, "Anna").await, join(&server, "Ben").await);
+    assert_eq!(receive(&mut anna).await, "Ben");
+    let mut sender = server.join().await.into_inner();
+    let bytes = frame(TEXT, [0xc3, 0x28]);
+    sender.write_all(&bytes).await.unwrap();
+    for listener in [&mut anna, &mut ben] {
+        let received = within(listener.next()).await.unwrap();
+        assert!(matches!(received, Err(Error::Utf8(_))), "{received:?}");
+    }
+}
+
+#[tokio::test]
+async fn binary_data_is_passed_on_as_text() {
+    let server = go_chat().await;
+    let (mut listener, mut sender) = (join(&server, "Anna").await, server.join().await);
+    sender.send(Message::binary(&b"x"[..])).await.unwrap();
+    assert_eq!(receive(&mut listener).await, "x");
+}
+
+#[tokio::test]
+async fn a_message_of_32_mebibytes_goes_to_everybody() {
+    const LENGTH: usize = 32 << 20;
+    let server = go_chat().await;
+    let any_size = WebSocketConfig::default()
+        .max_frame_size(None)
+        .max_message_size(None);
+    let url = format!("ws://{}/ws", server.address);
+    let stream = server.connect().await;
+    let join = client_async_with_config(url, stream, Some(any_size));
+    let (mut listener, _) = within(join).await.unwrap();
+    round_trips(&mut listener, 1).await;
+    // The original may write to the sender first. Then nobody else receives anything until the sender reads.
+    shout(server.join().await, LENGTH);
+    assert_eq!(receive(&mut listener).await.len(), LENGTH);
+}
+
+#[tokio::test]
+async fn a_foreign_page_may_join() {
+    let server = go_chat().await;
+    let origin = Some("https://evil.example");
+    assert_eq!(upgrade_status(&server.address, "chat", origin).await, 101);
+}
+
+#[tokio::test]
+async fn ctrl_c_cuts_everybody_off() {
+    let mut server = go_chat().await;
+    let mut client = join(&server, "Anna").await;
+    server.signal("INT").await;
+    let end = within(client.next()).await;
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}"); // no close frame: browsers call that 1006
+    server.exit().await;
+}

@@ -1,0 +1,148 @@
+//! Starting, joining and leaving, and what the terminal says about it.
+
+use crate::support::frames::*;
+use crate::support::*;
+use futures_util::{SinkExt, StreamExt};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+
+#[tokio::test]
+async fn an_address_that_cannot_be_opened_is_reported_in_one_plain_line() {
+    let server = Server::start().await;
+    for argument in [&*server.address, "nonsense", "8080", "127.0.0.1:70000", ""] {
+        let output = chat(&[argument]).output().unwrap();
+        let problem = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{problem}");
+        assert_eq!(problem.lines().count(), 1, "{problem}");
+        let start = format!("cannot listen on {argument}: ");
+        let end = "; try `cargo run -- 127.0.0.1:8081`\n";
+        assert!(
+            problem.starts_with(&start) && problem.ends_with(end),
+            "{problem}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn without_an_argument_it_is_port_8080_of_this_machine_alone() {
+    let address = "127.0.0.1:8080";
+    if let Ok(free) = std::net::TcpListener::bind(address) {
+        drop(free);
+        assert_eq!(Server::start_by(&mut chat(&[])).await.address, address);
+    } else {
+        println!("port 8080 is taken: the test looks at the error alone");
+        let problem = chat(&[]).output().unwrap().stderr;
+        assert!(problem.starts_with(b"cannot listen on 127.0.0.1:8080: "));
+    }
+}
+
+#[tokio::test]
+async fn the_first_line_is_a_url_that_opens_on_this_machine() {
+    for address in ["0.0.0.0:0", "[::]:0", "[::1]:0"] {
+        let server = Server::start_by(&mut chat(&[address])).await;
+        let url: std::net::SocketAddr = server.address.parse().unwrap();
+        assert!(url.ip().is_loopback(), "{url} for {address}");
+        round_trips(&mut server.join().await, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_port_can_be_opened_again_right_after_a_stop() {
+    let mut server = Server::start().await;
+    let mut client = server.join().await;
+    server.signal("KILL").await; // the server's side closes first: its port is in TIME_WAIT
+    server.exit().await;
+    assert!(!matches!(within(client.next()).await, Some(Ok(_))));
+    Server::start_by(&mut chat(&[&server.address])).await;
+}
+
+#[tokio::test]
+async fn the_terminal_logs_each_join_and_each_leave_with_its_reason_and_nothing_is_left_behind() {
+    let mut server = Server::start().await;
+    let before = server.descriptors();
+    let mut anna = server.join().await;
+    let mut ben = server.join().await;
+    let carl = server.join().await.into_inner();
+    let mut dora = server.join().await.into_inner();
+    for number in 1..=4 {
+        let line = format!("client {number} joined, {number} connected");
+        assert_eq!(server.logs("joined").await, line);
+    }
+    let reason = "\u{1b}[31m".into(); // no foreign text on the terminal
+    let code = 1000.into();
+    anna.close(Some(CloseFrame { code, reason })).await.unwrap();
+    let line = "client 1 left: it closed the connection, 3 connected";
+    assert_eq!(server.logs("left").await, line);
+    ben.send(Message::binary(&b"x"[..])).await.unwrap();
+    let line = "client 2 left: this room takes text only, 2 connected";
+    assert_eq!(server.logs("left").await, line);
+    carl.set_zero_linger().unwrap();
+    drop(carl); // with a reset
+    let line = "client 3 left: the connection was lost, 1 connected";
+    assert_eq!(server.logs("left").await, line);
+    dora.write_all(&header(TEXT, 200)[..4]).await.unwrap();
+    drop(dora); // without one, in the middle of a frame
+    let line = "client 4 left: the connection was lost, 0 connected";
+    assert_eq!(server.logs("left").await, line);
+    until(|| server.descriptors() <= before).await;
+}
+
+#[tokio::test]
+async fn a_close_frame_is_answered_at_once() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let mut client = server.join().await.into_inner();
+    let began = Instant::now();
+    client.write_all(&frame(CLOSE, [3, 232])).await.unwrap();
+    assert_eq!(rest(&mut client).await, server_close(1000, ""));
+    server.logs("client 1 left").await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_closes_amid_traffic_is_logged_as_closed_and_not_as_lost() {
+    let mut server = Server::start().await;
+    shout(server.join().await, 4);
+    for _ in 0..100 {
+        let mut guest = server.join().await;
+        receive(&mut guest).await;
+        guest.close(None).await.unwrap();
+        drop(guest); // unread data turns this into a reset
+        let line = server.logs("left").await;
+        assert!(line.contains("it closed the connection"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn when_descriptors_have_run_out_newcomers_wait_until_some_have_left() {
+    let limited = format!("ulimit -n 100; exec {} 127.0.0.1:0", built_chat().display());
+    let server = Server::start_by(&mut program("sh", &["-c", &limited])).await;
+    let mut inside = server.join().await;
+    let mut waiting = Vec::new();
+    for _ in 0..200 {
+        waiting.push(server.connect().await);
+    }
+    until(|| server.descriptors() >= 100).await;
+    drop(waiting);
+    send(&mut server.join().await, "in at last").await;
+    assert_eq!(receive(&mut inside).await, "in at last");
+}
+
+#[tokio::test]
+async fn the_room_goes_on_when_its_output_fails() {
+    let address = free_address();
+    let full = format!(
+        "exec {} {address} >/dev/full 2>/dev/full",
+        built_chat().display()
+    );
+    let server = Server::at(address, start(&mut program("sh", &["-c", &full])));
+    listens(&server.address).await;
+    let origin = Some("http://evil.example");
+    upgrade_status(&server.address, "evil.example", origin).await; // that's a line, too
+    server.join().await.close(None).await.unwrap();
+    round_trips(&mut server.join().await, 1).await;
+}

@@ -1,0 +1,136 @@
+//! Messages that are too long, not text, or not WebSocket at all: close codes and reasons.
+
+use crate::support::frames::*;
+use crate::support::*;
+use futures_util::{SinkExt, StreamExt};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+const TOO_LONG: (u16, &str) = (1009, "the message was too long");
+const TEXT_ONLY: (u16, &str) = (1003, "this room takes text only");
+const NOT_UTF8: (u16, &str) = (1007, "the text was not valid UTF-8");
+const BROKEN: (u16, &str) = (1002, "this client broke the WebSocket protocol");
+
+#[tokio::test]
+async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_nobody() {
+    let mut server = Server::start().await;
+    let mut listener = server.join().await;
+    let fragments = |length, count| {
+        let more = frame(MORE, vec![b'x'; length]).repeat(count);
+        [frame(FIRST, ""), more, frame(LAST, "x")].concat()
+    };
+    let mut clients = Vec::new();
+    for (bytes, close) in [
+        (header(TEXT, MAX_MESSAGE + 1), TOO_LONG), // the header is enough
+        (header(TEXT, usize::MAX >> 1), TOO_LONG),
+        (fragments(MAX_MESSAGE, 1), TOO_LONG),
+        (fragments(1_000, 5), TOO_LONG),
+        (frame(BINARY, "x"), TEXT_ONLY),
+        (frame(BINARY, ""), TEXT_ONLY),
+        (frame(TEXT, [0xc3, 0x28]), NOT_UTF8),
+        (frame(TEXT, [0xc3]), NOT_UTF8),     // cut in a character
+        (vec![TEXT, 2, b'h', b'i'], BROKEN), // not masked
+        (frame(TEXT | 0x40, "hi"), BROKEN),  // a reserved bit
+        (frame(0x83, "hi"), BROKEN),         // an unknown opcode
+        (frame(CLOSE, [3]), BROKEN),         // half a close code
+    ] {
+        let mut stream = server.join().await.into_inner();
+        within(stream.write_all(&bytes)).await.unwrap();
+        clients.push((bytes, stream, close));
+    }
+    for (bytes, mut stream, (code, reason)) in clients {
+        assert_eq!(
+            rest(&mut stream).await,
+            server_close(code, reason),
+            "{bytes:x?}"
+        );
+        let line = server.logs("left").await;
+        assert!(line.contains(reason), "{line}: {bytes:x?}");
+    }
+    send(&mut server.join().await, "next").await;
+    assert_eq!(receive(&mut listener).await, "next");
+}
+
+#[tokio::test]
+async fn a_long_upload_is_told_why_it_is_refused() {
+    let _load = LOAD.lock().await;
+    let server = Server::start().await;
+    let (mut sink, mut stream) = server.join().await.split();
+    let upload = Message::text("x".repeat(8 << 20));
+    tokio::spawn(async move { sink.send(upload).await });
+    let (code, reason) = close_frame(&mut stream).await;
+    assert_eq!((code, &*reason), TOO_LONG);
+}
+
+#[tokio::test]
+async fn after_a_violation_nothing_more_is_read() {
+    let server = Server::start().await;
+    let mut stream = server.join().await.into_inner();
+    stream.write_all(&frame(BINARY, "")).await.unwrap();
+    let pongs = frame(PONG, "").repeat(20_000);
+    let flood = async { while stream.write_all(&pongs).await.is_ok() {} };
+    let before = server.cpu_time();
+    let end = timeout(CLOSE_LIMIT, flood).await;
+    end.expect("an end in time");
+    let took = server.cpu_time() - before;
+    assert!(took < Duration::from_millis(500), "it worked for {took:?}");
+}
+
+#[tokio::test]
+async fn a_close_frame_comes_behind_all_messages_before_it() {
+    const COUNT: usize = 500; // more than a socket takes, less than half a queue
+    let server = Server::start().await;
+    let mut client = server.join_stuck().await;
+    let mut talker = server.join().await;
+    for number in 0..COUNT {
+        send(&mut talker, format!("{number:.<4000}")).await;
+        receive(&mut talker).await;
+    }
+    client.send(Message::binary(&b"x"[..])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await; // it has 2 s, not none
+    receive_numbers(&mut client, COUNT).await;
+    assert_eq!(close_frame(&mut client).await.0, 1003);
+}
+
+#[tokio::test]
+async fn a_flood_of_small_frames_keeps_nobody_waiting() {
+    let _load = LOAD.lock().await;
+    for (what, begin, repeated) in [
+        ("pings whose pongs are not read", PING, PING),
+        ("pongs", PONG, PONG),
+        ("fragments of a message that never ends", FIRST, MORE),
+    ] {
+        let server = Server::start().await;
+        let mut talker = server.join().await;
+        for _ in 0..4 {
+            let mut client = server.join_stuck().await.into_inner();
+            client.write_all(&frame(begin, "")).await.unwrap();
+            flood(blocking(client), frame(repeated, "").repeat(500));
+        }
+        // On a busy machine the clients have to wait for a core, too: the best of some attempts counts.
+        let mut best = Duration::MAX;
+        for _ in 0..100 {
+            best = best.min(round_trips(&mut talker, 1).await);
+        }
+        println!("{what}: a round trip took {best:?}");
+        assert!(best < Duration::from_millis(20), "{what}: it took {best:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "builds a copy of the program"]
+async fn another_limit_holds_for_all_that_depends_on_it() {
+    let values = [("MAX_MESSAGE", "1024 * 1024")];
+    let copy = Variant::with_constants("longer", &values).build();
+    let server = Server::start_by(&mut program(copy, &["127.0.0.1:0"])).await;
+    let (mut anna, mut ben) = (server.join().await, server.join().await);
+    let long = "x".repeat(1 << 20);
+    for _ in 0..10 {
+        send(&mut anna, &*long).await;
+        assert!(receive(&mut anna).await == long && receive(&mut ben).await == long);
+    }
+    send(&mut anna, long + "x").await;
+    assert_eq!(close_frame(&mut anna).await.0, 1009);
+}

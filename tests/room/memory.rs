@@ -1,0 +1,93 @@
+//! How much memory the room may take, as README says.
+
+use crate::support::frames::*;
+use crate::support::*;
+use futures_util::StreamExt;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+
+/// Beside a slow client, whose queue is full, eight others send as fast as they can.
+#[tokio::test]
+#[ignore = "takes 5 to 12 seconds"]
+async fn all_queues_together_are_bounded_for_the_longest_messages_and_for_empty_ones() {
+    let _load = LOAD.lock().await;
+    // Texts are shared by all queues; an entry is not. The allocator keeps some more.
+    for (length, most) in [(MAX_MESSAGE, QUEUE * 5), (0, 8 * 1024)] {
+        let mut server = Server::start().await;
+        let before = server.memory();
+        let slow = server.join_slow().await.into_inner();
+        drain_at(1e6, blocking(slow));
+        for _ in 0..8 {
+            shout(server.join().await, length);
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await; // that is how long they send
+        let grown = server.grown(before);
+        println!("{length} bytes: peak {grown} KiB");
+        assert!(grown < most, "the server's memory grew by {grown} KiB");
+        server.assert_all_stayed();
+    }
+}
+
+#[tokio::test]
+async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
+    let server = Server::start().await;
+    let _slow = server.join_slow().await;
+    let mut talker = server.join().await;
+    for _ in 0..400 {
+        send(&mut talker, "x".repeat(4_000)).await; // more than a socket takes: from here on they queue
+        receive(&mut talker).await;
+    }
+    let before = server.memory();
+    let pongs = frame(PONG, "").repeat(128 * 1024 / 6); // a whole read buffer
+    for _ in 0..15 {
+        talker.get_mut().write_all(&pongs).await.unwrap();
+        round_trips(&mut talker, 1).await;
+    }
+    let grown = server.grown(before);
+    assert!(grown < 1024, "the server's memory grew by {grown} KiB");
+}
+
+#[tokio::test]
+async fn what_one_client_can_hold_is_bounded() {
+    let _load = LOAD.lock().await;
+    const COUNT: usize = 30;
+    let server = Server::start().await;
+    let mut talker = server.join().await;
+    let before = server.memory();
+    let pings = frame(PING, [b'x'; 125]).repeat(5_000); // as many pongs as wait for it, and more
+    // The most that is kept of a message: fragments up to the limit, without the last one.
+    let first = frame(FIRST, vec![b'x'; MAX_MESSAGE - 1]);
+    let all = [&pings, &frame(TEXT, "sent")[..], &first, &header(MORE, 1)].concat();
+    let mut clients = Vec::new();
+    for _ in 0..COUNT {
+        let mut stream = server.join_stuck().await.into_inner();
+        within(stream.write_all(&all)).await.unwrap();
+        clients.push(stream);
+        assert_eq!(receive(&mut talker).await, "sent"); // so all has been read
+    }
+    let each = server.grown(before) / COUNT;
+    println!("{each} KiB each");
+    assert!(each < 320, "{each} KiB for each client");
+}
+
+#[tokio::test]
+async fn a_client_that_did_not_read_its_pongs_receives_everything_once_it_reads() {
+    let server = Server::start().await;
+    let mut stream = server.join_stuck().await.into_inner();
+    let pings = frame(PING, [b'x'; 125]).repeat(5_000);
+    within(stream.write_all(&pings)).await.unwrap();
+    let mut talker = server.join().await;
+    let texts = ["a".repeat(MAX_MESSAGE), "b".to_owned(), "z".to_owned()];
+    for text in &texts {
+        send(&mut talker, text).await;
+        assert_eq!(receive(&mut talker).await, *text);
+    }
+    stream.write_all(&frame(PING, "last")).await.unwrap();
+    let mut client = socket_of(stream).await;
+    for text in &texts {
+        assert_eq!(receive(&mut client).await, *text);
+    }
+    let is_last = |message: &Message| *message == Message::Pong("last".into());
+    while !is_last(&within(client.next()).await.unwrap().unwrap()) {}
+}

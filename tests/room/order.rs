@@ -1,0 +1,95 @@
+//! Everyone receives everything, in one order.
+
+use crate::support::frames::*;
+use crate::support::*;
+use futures_util::SinkExt;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn everyone_receives_everything_in_one_order() {
+    one_order(&[Server::start().await]).await;
+}
+
+#[tokio::test]
+async fn a_message_arrives_as_it_was_sent() {
+    arrives_as_it_was_sent(&[Server::start().await]).await;
+}
+
+#[tokio::test]
+async fn small_messages_are_not_held_back() {
+    let _load = LOAD.lock().await;
+    let server = Server::start().await;
+    let (mut anna, mut ben) = (server.join().await, server.join().await);
+    let began = Instant::now();
+    for _ in 0..100 {
+        // Anna is talking, so her kernel waits up to 40 ms before it acknowledges what comes (RFC 1122, section
+        // 4.2.3.2). Ben's second message is a packet of its own: without TCP_NODELAY it waits for that.
+        send(&mut anna, "hello").await;
+        assert_eq!(receive(&mut anna).await, "hello");
+        assert_eq!(receive(&mut ben).await, "hello");
+        for text in ["one", "two"] {
+            send(&mut ben, text).await;
+            assert_eq!(receive(&mut ben).await, text);
+        }
+        assert_eq!(receive(&mut anna).await, "one");
+        assert_eq!(receive(&mut anna).await, "two");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn a_client_is_in_the_room_as_soon_as_its_upgrade_is_done() {
+    let server = Server::start().await;
+    let mut talker = server.join().await;
+    for number in 0..100 {
+        let mut newcomer = server.join().await;
+        send(&mut talker, number.to_string()).await;
+        assert_eq!(receive(&mut newcomer).await, number.to_string());
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sent_before_it_left_is_received() {
+    const COUNT: usize = 1_000; // as many as its socket takes while the server is stopped
+    let server = Server::start().await;
+    let mut listener = server.join().await;
+    for _ in 0..3 {
+        let mut guest = server.join().await;
+        for number in 0..COUNT {
+            guest.feed(Message::text(number.to_string())).await.unwrap();
+        }
+        server.signal("STOP").await; // so that everything is still in its socket
+        guest.close(None).await.unwrap();
+        drop(guest); // it has read none of the echoes: its kernel says so with a reset
+        server.signal("CONT").await;
+        receive_numbers(&mut listener, COUNT).await;
+    }
+}
+
+#[tokio::test]
+async fn a_good_message_right_before_a_violation_is_received_by_all() {
+    let _load = LOAD.lock().await;
+    let server = Server::start().await;
+    let mut listener = server.join().await;
+    for _ in 0..4 {
+        shout(server.join().await, 8); // so that the room is busy when the last message comes
+    }
+    for round in 0..30 {
+        for (violation, code) in [
+            (frame(BINARY, "x"), 1003),
+            (frame(TEXT, [0xff]), 1007),
+            (vec![TEXT, 0], 1002), // not masked
+            (header(TEXT, 1 << 20), 1009),
+        ] {
+            let mut sender = server.join().await;
+            let both = [frame(TEXT, "ok"), violation].concat();
+            sender.get_mut().write_all(&both).await.unwrap();
+            while receive(&mut sender).await != "ok" {} // if a close frame came first, it would panic
+            assert_eq!(close_frame(&mut sender).await.0, code, "round {round}");
+            while receive(&mut listener).await != "ok" {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Ctrl-C: clients get everything accepted, then close code 1001, and the program ends.
+
+use crate::support::frames::*;
+use crate::support::*;
+use futures_util::StreamExt;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const SHUTTING_DOWN: &str = "the server is shutting down";
+
+#[tokio::test]
+async fn everyone_gets_what_was_accepted_and_then_1001() {
+    const COUNT: usize = 500; // of 4,000 bytes: more than a socket takes, so the queues are full of it
+    let mut server = Server::start().await;
+    let mut slow = server.join_slow().await;
+    let mut talker = server.join().await;
+    for number in 0..COUNT {
+        send(&mut talker, format!("{number:.<4000}")).await;
+        receive(&mut talker).await; // so it was accepted
+    }
+    server.signal("INT").await;
+    receive_numbers(&mut slow, COUNT).await;
+    for client in [&mut slow, &mut talker] {
+        let close = close_frame(client).await;
+        assert_eq!(close, (1001, SHUTTING_DOWN.into()));
+        let end = within(client.next()).await;
+        assert!(end.is_none(), "behind the close frame: {end:?}");
+    }
+    assert_eq!(server.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+#[ignore = "takes 5 to 12 seconds"]
+async fn clients_that_read_get_1001_even_while_others_wait_to_send() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let slow = server.join_slow().await.into_inner();
+    drain_at(300_000.0, blocking(slow));
+    let mut listener = server.join().await;
+    for _ in 0..20 {
+        shout(server.join().await, MAX_MESSAGE);
+    }
+    for _ in 0..9_000 {
+        receive(&mut listener).await; // by now the slow client's queue is full, and all wait for it
+    }
+    server.signal("INT").await;
+    let close = close_frame(&mut listener).await;
+    assert_eq!(close, (1001, SHUTTING_DOWN.into()));
+    assert_eq!(server.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_client_that_joins_during_the_shutdown_gets_1001_too_and_nobody_can_prevent_the_end() {
+    let mut server = Server::start().await;
+    let mut half_request = server.connect().await;
+    half_request
+        .write_all(b"GET / HTTP/1.1\r\nHo")
+        .await
+        .unwrap();
+    let mut never_answers = server.join().await.into_inner();
+    let mut late = server.connect().await;
+    let request = "GET /ws HTTP/1.1\r\nHost: chat\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let (begin, end) = request.split_at(30);
+    late.write_all(begin.as_bytes()).await.unwrap();
+    server.join().await; // by now the beginning has been read
+    server.signal("INT").await;
+    let close = server_close(1001, SHUTTING_DOWN);
+    let mut received = vec![0; close.len()];
+    within(never_answers.read_exact(&mut received))
+        .await
+        .unwrap();
+    assert_eq!(received, close);
+    let newcomer = TcpStream::connect(&server.address).await;
+    assert!(newcomer.is_err(), "the port is still open");
+    late.write_all(end.as_bytes()).await.unwrap();
+    let answer = rest(&mut late).await;
+    assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    assert!(answer.ends_with(&[b"\r\n\r\n", &*close].concat()));
+    let end = timeout(CLOSE_LIMIT, server.exit()).await;
+    assert_eq!(end.expect("an end in time").code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_delay_the_end() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let mut idle = server.connect().await; // like that of a browser that has loaded the page
+    let request = b"GET / HTTP/1.1\r\nHost: chat\r\n\r\n";
+    idle.write_all(request).await.unwrap();
+    within(idle.read_u8()).await.unwrap();
+    let began = Instant::now();
+    server.signal("INT").await;
+    assert_eq!(server.exit().await.code(), Some(0));
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "it took {took:?}");
+}

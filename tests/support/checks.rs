@@ -1,0 +1,109 @@
+//! What holds for a room, whether one server is that room or several.
+
+use super::frames::{self, frame};
+use super::*;
+use futures_util::StreamExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::AsyncWriteExt;
+
+/// Eight clients talk at the same time, spread over the servers.
+pub async fn one_order(servers: &[Server]) {
+    const TEXTS: usize = 200;
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        clients.push(servers[number % servers.len()].join().await);
+    }
+    for text in 0..TEXTS {
+        for (number, client) in clients.iter_mut().enumerate() {
+            send(client, format!("{number} {text}")).await;
+        }
+    }
+    let mut order = Vec::new();
+    for (number, client) in clients.iter_mut().enumerate() {
+        for place in 0..8 * TEXTS {
+            let text = receive(client).await;
+            match number {
+                0 => order.push(text),
+                _ => assert_eq!(text, order[place], "two orders"),
+            }
+        }
+        let start = format!("{number} ");
+        let own = order.iter().filter(|text| text.starts_with(&start));
+        let sent = (0..TEXTS).map(|text| format!("{number} {text}"));
+        assert!(
+            own.eq(&sent.collect::<Vec<_>>()),
+            "lost, or out of order: {order:?}"
+        );
+    }
+}
+
+/// From a client of the first server to itself and to one of the last.
+pub async fn arrives_as_it_was_sent(servers: &[Server]) {
+    let mut anna = servers[0].join().await;
+    let mut ben = servers.last().unwrap().join().await;
+    let longest = "ä".repeat(MAX_MESSAGE / 2);
+    for text in ["", " ", "grüße \u{1F44B}\u{0}\r\n<b>&amp;</b>", &longest] {
+        send(&mut anna, text).await;
+        assert_eq!(receive(&mut anna).await, text);
+        assert_eq!(receive(&mut ben).await, text);
+    }
+    // In fragments (RFC 6455, section 5.4), cut in the middle of a character, a ping in between.
+    let (first, last) = "grüße".as_bytes().split_at(3);
+    let frames = [
+        frame(frames::FIRST, first),
+        frame(frames::PING, "in between"),
+        frame(frames::LAST, last),
+    ];
+    let stream = anna.get_mut();
+    within(stream.write_all(&frames.concat())).await.unwrap();
+    assert_eq!(receive(&mut ben).await, "grüße");
+}
+
+/// Some clients join one after another and never read, while one sends 2,000 messages a second: that is slow enough
+/// for the room to drop each stuck client before its queue is full. Sender and listener may be on another server.
+pub async fn nobody_waits_for_stuck_clients(
+    count: usize,
+    server: &mut Server,
+    other: Option<&Server>,
+) {
+    const COUNT: usize = 6_000; // of 1,000 bytes: more than what a socket takes, and half a queue
+    static SENT: AtomicUsize = AtomicUsize::new(0);
+    let others = other.unwrap_or(server);
+    let mut listener = others.join().await;
+    let (mut sink, own) = others.join().await.split();
+    let own = spawn_numbers(own, COUNT);
+    let listener = tokio::spawn(async move {
+        let mut lag = 0;
+        for number in 0..COUNT {
+            let text = receive(&mut listener).await;
+            assert!(
+                text.starts_with(&format!("{number}.")),
+                "not {number}: {text}"
+            );
+            lag = lag.max(SENT.load(Ordering::Relaxed) - number);
+        }
+        lag
+    });
+    let sender = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_micros(500));
+        for number in 0..COUNT {
+            ticks.tick().await;
+            SENT.store(number, Ordering::Relaxed);
+            send(&mut sink, format!("{number:.<1000}")).await;
+        }
+        sink
+    });
+    let mut stuck = Vec::new();
+    for _ in 0..count {
+        stuck.push(server.join_stuck().await);
+        sleep(Duration::from_millis(500) / count as u32).await;
+    }
+    for _ in 0..count {
+        server.logs(STUCK).await;
+    }
+    let _sink = sender.await.unwrap();
+    own.await.unwrap();
+    let lag = listener.await.unwrap();
+    println!("the listener was {lag} messages behind, at most");
+    assert!(lag < 700, "the listener was {lag} messages behind");
+}

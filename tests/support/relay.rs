@@ -1,0 +1,181 @@
+//! A TCP relay between a client and a server: as slow, as lossy or as broken as a test wants it.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+/// How bytes get through, in one direction.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Flow {
+    Open,
+    /// At this many bytes a second.
+    Rate(usize),
+    /// They wait.
+    Hold,
+    /// They get lost.
+    Lose,
+    /// All connections are closed, new ones at once.
+    Cut,
+}
+
+/// What the relay does with an HTTP request, the first on its connection.
+pub enum Action {
+    /// Sends it on, with this head, and then all bytes of both sides.
+    Forward(String),
+    /// Answers by itself: a status line, headers if there are any, and a body behind an empty line.
+    Reply(String),
+    /// Never answers.
+    Hang,
+    /// Lets the WebSocket be opened, and then cuts the connection without a close frame.
+    Drop,
+}
+
+pub struct Relay {
+    pub address: String,
+    pub to_server: watch::Sender<Flow>,
+    pub to_client: watch::Sender<Flow>,
+    /// The head of each HTTP request.
+    heads: mpsc::UnboundedReceiver<String>,
+}
+
+type Decide = dyn Fn(&str) -> Action + Send + Sync;
+
+impl Relay {
+    /// Passes on bytes, whatever they are.
+    pub async fn start(server: &str) -> Relay {
+        Relay::with(server, None).await
+    }
+
+    /// Passes on HTTP, as `decide` says for each head of a request.
+    pub async fn http(
+        server: &str,
+        decide: impl Fn(&str) -> Action + Send + Sync + 'static,
+    ) -> Relay {
+        Relay::with(server, Some(Arc::new(decide))).await
+    }
+
+    async fn with(server: &str, decide: Option<Arc<Decide>>) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (to_server, up) = watch::channel(Flow::Open);
+        let (to_client, down) = watch::channel(Flow::Open);
+        let (seen, heads) = mpsc::unbounded_channel();
+        let server = server.to_owned();
+        let connection = Connection {
+            server,
+            decide,
+            seen,
+            up,
+            down,
+        };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connection.clone().serve(client));
+            }
+        });
+        Relay {
+            address,
+            to_server,
+            to_client,
+            heads,
+        }
+    }
+
+    /// Waits for `count` heads that begin with `start`. Returns them, and those in between.
+    pub async fn requests(&mut self, start: &str, mut count: usize) -> Vec<String> {
+        let mut heads = Vec::new();
+        while count > 0 {
+            let head = self.heads.recv().await.unwrap();
+            count -= usize::from(head.starts_with(start));
+            heads.push(head);
+        }
+        heads
+    }
+}
+
+#[derive(Clone)]
+struct Connection {
+    server: String,
+    decide: Option<Arc<Decide>>,
+    seen: mpsc::UnboundedSender<String>,
+    up: watch::Receiver<Flow>,
+    down: watch::Receiver<Flow>,
+}
+
+impl Connection {
+    async fn serve(self, mut client: TcpStream) -> Option<()> {
+        let (mut head, mut drops) = (String::new(), false);
+        if let Some(decide) = &self.decide {
+            head = read_head(&mut client).await?;
+            let _ = self.seen.send(head.clone());
+            match decide(&head) {
+                Action::Forward(changed) => head = changed,
+                Action::Drop => drops = true,
+                Action::Hang => std::future::pending().await,
+                Action::Reply(reply) => {
+                    let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
+                    let length = format!("Content-Length: {}\r\nConnection: close", body.len());
+                    let reply = format!("HTTP/1.1 {head}\r\n{length}\r\n\r\n{body}");
+                    return client.write_all(reply.as_bytes()).await.ok();
+                }
+            }
+            if !head.contains("Sec-WebSocket-Key") {
+                head = head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+            }
+        }
+        let mut server = TcpStream::connect(&self.server).await.ok()?;
+        server.write_all(head.as_bytes()).await.ok()?;
+        if drops {
+            let head = read_head(&mut server).await?;
+            client.write_all(head.as_bytes()).await.ok()?;
+            sleep(Duration::from_millis(100)).await; // or Firefox doesn't consider it open
+            return Some(());
+        }
+        client.set_nodelay(true).ok()?;
+        server.set_nodelay(true).ok()?;
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        tokio::select! {
+            end = pass(from_client, to_server, self.up) => end,
+            end = pass(from_server, to_client, self.down) => end,
+        }
+    }
+}
+
+/// Ends when one side ends, or the flow is cut.
+async fn pass(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut flow: watch::Receiver<Flow>,
+) -> Option<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let now = *flow.borrow_and_update();
+        let (pause, most) = match now {
+            Flow::Cut => return None,
+            Flow::Rate(bytes) => (Duration::from_millis(10), bytes.div_ceil(100)),
+            _ => (Duration::ZERO, buffer.len()),
+        };
+        sleep(pause).await;
+        tokio::select! {
+            changed = flow.changed() => changed.ok()?,
+            count = from.read(&mut buffer[..most]), if now != Flow::Hold => match count.ok()? {
+                0 => return None,
+                _ if now == Flow::Lose => {}
+                count => to.write_all(&buffer[..count]).await.ok()?,
+            },
+        }
+    }
+}
+
+async fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
