@@ -257,7 +257,11 @@ impl Tab {
 
     /// From now on, counts in `window.asked` how often the page asks for its server before it connects.
     pub async fn count_attempts(&self) {
-        let count = "(window.asked = 0, window.ask = fetch, window.fetch = (...what) => (asked++, ask(...what)), 0)";
+        let count = "(() => {
+            const { fetch } = window;
+            window.asked = 0;
+            window.fetch = (...request) => (window.asked++, fetch.apply(window, request));
+        })()";
         self.ask(count).await;
     }
 }
