@@ -56,7 +56,7 @@ fn where_websockets_are_forbidden_it_says_so() {
             "<script>window.WebSocket = class { constructor() { throw new Error('forbidden'); } };";
         let relay = with_page(&server, PAGE.replacen("<script>", forbids, 1)).await;
         tab.goto(&relay.address).await;
-        tab.until("state.textContent.startsWith('The server answers, but no WebSocket opens')")
+        tab.until("state.textContent.startsWith('No WebSocket opens')")
             .await;
     });
 }
@@ -128,7 +128,7 @@ fn a_refused_page_says_so_and_one_that_was_let_in_does_not() {
         })
         .await;
         tab.goto(&relay.address).await;
-        let refused = "state.textContent.includes('no WebSocket opens from ' + location.origin + '. It takes IP addresses')";
+        let refused = "state.textContent.includes('No WebSocket opens from ' + location.origin + '. The server takes IP addresses')";
         tab.until(refused).await;
         refuse.store(false, Ordering::Relaxed);
         tab.until_connected().await;
