@@ -2,11 +2,9 @@
 
 use super::browser::*;
 use crate::support::*;
-use fantoccini::key::Key;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use std::time::Duration;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 /// The newest line of the chat is in sight.
@@ -122,33 +120,5 @@ fn new_messages_neither_move_nor_take_what_is_read() {
         tab.until_last("followed again").await;
         tab.until(AT_END).await;
         tab.expect("chat.childElementCount", 1000).await;
-    });
-}
-
-#[test]
-fn a_reader_pages_up_while_messages_arrive() {
-    everywhere(async |tab, _server, mut other| {
-        send_numbers(&mut other, 500, 3).await;
-        tab.until_last("499").await;
-        tab.ask("scroller.focus()").await;
-        // Once in a quiet room, for the measure, and then in a busy one.
-        let place = "chat.children[250].getBoundingClientRect().top";
-        let mut moved = Vec::new();
-        for messages in [0, 40, 40] {
-            let before = tab.ask_number(place).await;
-            tab.press(Key::PageUp).await;
-            let mut ticks = interval(Duration::from_millis(40));
-            for _ in 0..messages {
-                ticks.tick().await;
-                send(&mut other, "another").await;
-            }
-            tab.until(STILL).await;
-            moved.push(tab.ask_number(place).await - before);
-        }
-        assert!(moved[0] > 100.0, "{moved:?}");
-        assert!(
-            moved.iter().all(|far| (far - moved[0]).abs() < 5.0),
-            "{moved:?}"
-        );
     });
 }
