@@ -77,35 +77,22 @@ struct Browser {
 
 impl Browser {
     async fn start(engine: Engine) -> Browser {
-        let (program, packages, capabilities) = match engine {
+        let (program, capabilities) = match engine {
             Chromium => {
-                let arguments = [
-                    "--headless",
-                    "--no-sandbox",
-                    "--disable-gpu",
-                    "--disable-dev-shm-usage",
-                ];
+                let arguments = ["--headless", "--no-sandbox", "--disable-dev-shm-usage"];
                 let options = json!({ "goog:chromeOptions": { "args": arguments } });
-                ("chromedriver", "chromium chromium-driver", options)
+                ("chromedriver", options)
             }
             Firefox => {
                 let options = json!({ "moz:firefoxOptions": { "args": ["-headless"] } });
-                (
-                    "geckodriver --websocket-port=0",
-                    "firefox-esr; cargo install geckodriver",
-                    options,
-                )
+                ("geckodriver --websocket-port=0", options)
             }
             WebKit => {
                 let options = json!({ "webkitgtk:browserOptions": { "args": ["--automation"] } });
-                (
-                    "xvfb-run -a WebKitWebDriver",
-                    "webkit2gtk-driver xvfb xauth",
-                    options,
-                )
+                ("xvfb-run -a WebKitWebDriver", options)
             }
         };
-        let missing = format!("{engine:?} is missing: apt-get install {packages}");
+        let missing = format!("{engine:?} and {program} should be installed");
         let driver = free_address();
         let port = driver.rsplit(':').next().unwrap();
         // It ends when this process does, as its standard input ends then, and takes the browser with it.
@@ -180,25 +167,17 @@ impl Tab {
         self.0.execute(&script, vec![]).await.unwrap()
     }
 
-    pub async fn ask_number(&self, script: &str) -> f64 {
-        self.ask(script).await.as_f64().unwrap()
-    }
-
     pub async fn expect(&self, script: &str, expected: impl Into<Value>) {
         assert_eq!(self.ask(script).await, expected.into(), "{script}");
     }
 
     pub async fn until(&self, condition: &str) {
-        self.until_in(LIMIT, condition).await;
-    }
-
-    pub async fn until_in(&self, limit: Duration, condition: &str) {
         let fulfilled = async {
             while self.ask(condition).await != json!(true) {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout(limit, fulfilled).await.is_err() {
+        if timeout(3 * LIMIT, fulfilled).await.is_err() {
             let page = self.ask("document.body.innerText.slice(0, 500)");
             let page = timeout(LIMIT, page).await; // it may be frozen
             panic!("never: {condition}; the page shows {page:?}");

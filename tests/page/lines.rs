@@ -76,7 +76,7 @@ fn no_text_freezes_the_page() {
             tab.until(&format!("chat.childElementCount === {lines}"))
                 .await;
             tab.until_drawn().await;
-            let longest = tab.ask_number("longest").await;
+            let longest = tab.ask("longest").await.as_f64().unwrap();
             let first: String = text.chars().take(5).collect();
             assert!(longest < 3000.0, "{longest} ms for {first:?}");
         }
@@ -96,13 +96,13 @@ fn new_messages_neither_move_nor_take_what_is_read() {
         tab.until("scroller.scrollTop < -1000").await;
         tab.until(STILL).await;
         let place = "read.isConnected && read.getBoundingClientRect().top";
-        let before = tab.ask_number(place).await;
+        let before = tab.ask(place).await.as_f64().unwrap();
         for _ in 0..3 {
             send_numbers(&mut other, 100, 3).await;
             send(&mut other, "the last").await;
             tab.until_last("the last").await;
             tab.until_drawn().await;
-            let after = tab.ask_number(place).await;
+            let after = tab.ask(place).await.as_f64().unwrap();
             assert!(
                 (after - before).abs() < 1.5,
                 "moved from {before} to {after}"

