@@ -82,7 +82,7 @@ fn upgrade(
     ws: Ws,
     room: Room,
 ) -> Result<impl Reply, StatusCode> {
-    if !check_origin(&origin, &host) {
+    if let Some(origin) = origin.filter(|origin| !check_origin(origin, &host)) {
         let _ = writeln!(
             io::stderr(),
             "refused a page: Origin {origin:?}, Host {host}"
@@ -126,10 +126,11 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         let _ = room.broadcast.send((Some(id), close)).await;
         // Closing now, with bytes unread, would reset the connection and lose the frame.
         let _ = timeout(CLOSE_TIMEOUT, async {
-            while !matches!(
-                read_message(&mut stream, &mut dropped).await,
-                Err(Close(1000, _))
-            ) {}
+            loop {
+                if let Err(Close(1000, _)) = read_message(&mut stream, &mut dropped).await {
+                    return;
+                }
+            }
         })
         .await;
     }
@@ -194,16 +195,13 @@ struct Client {
 /// closed the connection, or lost it.
 struct Close(u16, &'static str);
 
-/// Lets in programs that send no `Origin`, and our own page: its `Origin` names our `Host` (RFC
-/// 6454). With DNS rebinding, an attacker's domain points at us, so its `Origin` and `Host` match.
-/// Over TLS, our certificate doesn't fit that domain. Without, nothing stops it: there we let in
-/// only IP addresses and `localhost`.
-fn check_origin(origin: &Option<String>, host: &Authority) -> bool {
+/// Lets in our own page: its `Origin` names our `Host` (RFC 6454). (A program may send no `Origin`.)
+/// With DNS rebinding, an attacker's domain points at us, so its `Origin` and `Host` match. Over
+/// TLS, our certificate doesn't fit that domain. Without, nothing stops it: there we let in only
+/// IP addresses and `localhost`.
+fn check_origin(origin: &str, host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
-    let Some(origin) = origin else {
-        return true;
-    };
     match origin.strip_suffix(host.as_str()) {
         Some("https://" | "wss://") => true,
         Some("http://" | "ws://") => is_address,
@@ -255,10 +253,13 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages, as far as its socket takes them. Once it takes more, that wakes the
-/// task which `cx` stands for.
+/// Writes a client's messages, as far as its socket takes them. Once that takes more, `cx` wakes
+/// `handle_messages`.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    while client.sink.flush().now_or_never().is_some() {
+    // First without `cx`: else, whatever the client sends would wake `handle_messages`, too.
+    while client.sink.flush().now_or_never().is_some()
+        || client.sink.poll_flush_unpin(cx).is_ready()
+    {
         if client.behind == 0 {
             return;
         }
@@ -267,12 +268,11 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut C
             if to.is_none_or(|to| to == id)
                 && client.sink.feed(message.clone()).now_or_never().is_none()
             {
-                break; // 128 KiB are in the library's buffer
+                break; // the library's buffer holds 128 KiB
             }
             client.behind -= 1;
         }
     }
-    let _ = client.sink.poll_flush_unpin(cx);
 }
 
 /// Sends a ping to all clients at each interval. Their pongs show that they are alive.
