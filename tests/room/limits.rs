@@ -20,6 +20,7 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
         let more = frame(MORE, vec![b'x'; length]).repeat(count);
         [frame(FIRST, ""), more, frame(LAST, "x")].concat()
     };
+    let endless = [frame(FIRST, ""), frame(MORE, [b'x'; 8_192]).repeat(9)].concat();
     let mut clients = Vec::new();
     for (bytes, close) in [
         (frame(TEXT, vec![b'x'; MAX_MESSAGE + 1]), TOO_LONG),
@@ -27,6 +28,7 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
         (header(TEXT, usize::MAX >> 1), TOO_LONG),
         (fragments(MAX_MESSAGE, 1), TOO_LONG),
         (fragments(1_000, 5), TOO_LONG),
+        (endless, TOO_LONG),
         (frame(BINARY, "x"), TEXT_ONLY),
         (frame(BINARY, ""), TEXT_ONLY),
         (frame(TEXT, [0xc3, 0x28]), NOT_UTF8),
