@@ -1,6 +1,6 @@
 //! A chat room over WebSocket: every message goes to all clients, in the same order.
 //!
-//! The first half follows the Go program, part for part. The second half, from `MAX_MESSAGE` on,
+//! The first half follows the Go program, part by part. The second half, from `MAX_MESSAGE` on,
 //! protects the room, and does what Go's libraries do for you.
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -33,7 +33,7 @@ struct Room {
     broadcast: mpsc::Sender<Outgoing>,
 }
 
-/// Serves the page and the room until Ctrl-C. Then all clients get close code 1001.
+/// Serves the page and the room until Ctrl-C, then sends all clients close code 1001.
 #[tokio::main(flavor = "current_thread")] // all tasks take turns on one thread
 async fn main() -> io::Result<()> {
     let clients = Clients::default();
@@ -62,7 +62,7 @@ async fn main() -> io::Result<()> {
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
 
     signal::ctrl_c().await?;
-    server.abort(); // accepts no new connections; existing ones go on
+    server.abort(); // no new connections; existing ones go on
     let _ = timeout(CLOSE_TIMEOUT, shut_down(closing)).await;
     Ok(())
 }
@@ -70,7 +70,7 @@ async fn main() -> io::Result<()> {
 /// Answers with the page, which is compiled into the program.
 fn handle_home() -> impl Reply {
     let page = warp::reply::html(include_str!("index.html"));
-    let page = warp::reply::with_header(page, "cache-control", "no-cache"); // always today's page
+    let page = warp::reply::with_header(page, "cache-control", "no-cache"); // never a stale page
     warp::reply::with_header(page, "x-frame-options", "DENY") // not in another site's frame
 }
 
@@ -90,8 +90,8 @@ fn upgrade(
         return Err(StatusCode::FORBIDDEN);
     }
     let ws = ws
-        .max_message_size(MAX_READ) // for a longer one, the library ends the connection
-        .max_frame_size(MAX_READ) // at the header of a longer frame, too
+        .max_message_size(MAX_READ) // for a longer one, the library ends the stream
+        .max_frame_size(MAX_READ) // for a longer frame, on reading its header
         .max_write_buffer_size(WRITE_BUFFER);
     Ok(ws.on_upgrade(|socket| handle_connections(socket, room)))
 }
@@ -138,9 +138,9 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     log(&room, format!("client {id} left ({reason})"));
 }
 
-/// Sends each message to all clients, in a task of its own. As only this task does that, all
-/// clients receive the same order. It doesn't wait for a client whose socket is full, but drops
-/// it if it is stuck: more than half a queue behind, and nothing taken for `WRITE_TIMEOUT`.
+/// Sends each message to all clients. A single task does this, so all clients get the same order.
+/// It doesn't wait for a full socket, but drops a client that is stuck: more than half a queue
+/// behind, and slower than 128 KiB in `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
     let mut ticks = interval(WRITE_TIMEOUT / 4);
@@ -148,7 +148,7 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
         let next = poll_fn(|cx| {
             let mut tick = 0;
             while ticks.poll_tick(cx).is_ready() {
-                tick = 1; // after a suspension, many count as one
+                tick = 1; // after a suspension, all missed ticks count as one
             }
             let mut clients = clients.write().unwrap();
             clients.retain(|&id, client| {
@@ -172,9 +172,9 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
 }
 
 const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with close code 1009
-const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to here, the library reads on
+const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is read, then refused
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
-const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages; all clients share them: 32 MiB
+const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, some pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
@@ -187,18 +187,18 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 struct Client {
     sink: SplitSink<WebSocket, Message>,
     behind: usize,                 // messages in the queue that it still has to receive
-    idle: u32,                     // quarters of `WRITE_TIMEOUT` in which its socket took nothing
+    idle: u32, // quarters of `WRITE_TIMEOUT` since its socket took what it was given
     _dropped: oneshot::Sender<()>, // tells `read_message` that the client was dropped
 }
 
-/// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. With 1000, it has
-/// closed the connection, or lost it.
+/// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. 1000 means that no
+/// close frame can reach it: it closed or lost the connection, or is stuck.
 struct Close(u16, &'static str);
 
-/// Lets in our own page: its `Origin` names our `Host` (RFC 6454). (A program may send no `Origin`.)
-/// With DNS rebinding, an attacker's domain points at us, so its `Origin` and `Host` match. Over
-/// TLS, our certificate doesn't fit that domain. Without, nothing stops it: there we let in only
-/// IP addresses and `localhost`.
+/// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). With DNS rebinding, an
+/// attacker's domain points at us, so its `Origin` and `Host` match. Over TLS, our certificate is
+/// not valid for that domain. Without TLS, nothing stops the attack, so there we let in only IP
+/// addresses and `localhost`.
 fn check_origin(origin: &str, host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
@@ -215,14 +215,14 @@ async fn read_message(
     dropped: &mut oneshot::Receiver<()>,
 ) -> Result<Message, Close> {
     loop {
-        task::coop::consume_budget().await; // else a flood of pings keeps everyone waiting
+        task::coop::consume_budget().await; // or a flood of pings would keep everyone waiting
         let message = tokio::select! {
             Some(message) = stream.next() => message.map_err(close_reason)?,
             _ = &mut *dropped => return Err(Close(1000, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
         };
         if message.is_close() {
-            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // this read sends the answer
+            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // this read sends our close frame
             return Err(Close(1000, "closed the connection"));
         }
         if message.is_binary() {
@@ -253,10 +253,10 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages, as far as its socket takes them. Once that takes more, `cx` wakes
+/// Writes a client's messages until its socket is full. Once the socket can take more, `cx` wakes
 /// `handle_messages`.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    // First without `cx`: else, whatever the client sends would wake `handle_messages`, too.
+    // The first try is without `cx`, or anything the client sends would wake `handle_messages`.
     while client.sink.flush().now_or_never().is_some()
         || client.sink.poll_flush_unpin(cx).is_ready()
     {
@@ -283,8 +283,8 @@ async fn ping(room: Room) {
     }
 }
 
-/// Sends close code 1001 to all clients until all have left. It repeats that, as an upgrade may
-/// have been under way. Each client gets one close frame: the library sends nothing after it.
+/// Sends close code 1001 to all clients, again and again until all have left, as an upgrade may
+/// still be under way. No client gets it twice: the library sends nothing after a close frame.
 async fn shut_down(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let close = Message::close_with(1001u16, "the server is shutting down");
@@ -294,9 +294,9 @@ async fn shut_down(room: Room) {
 }
 
 /// Opens the port (0: any free one), and prints its URL. On Linux and macOS, accepted connections
-/// inherit the options.
+/// inherit the listener's options.
 async fn listen(address: &str) -> io::Result<TcpListener> {
-    let address = lookup_host(address).await?.next().unwrap(); // an error, or at least one
+    let address = lookup_host(address).await?.next().unwrap(); // on success, there is one
     let (socket, localhost): (_, IpAddr) = if address.is_ipv4() {
         (TcpSocket::new_v4()?, Ipv4Addr::LOCALHOST.into())
     } else {
@@ -316,7 +316,7 @@ async fn listen(address: &str) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Writes a line to the terminal. If that is gone, the room goes on. (`eprintln!` would panic.)
+/// Writes a line to the terminal. If that fails, the room goes on. (`eprintln!` would panic.)
 fn log(room: &Room, event: String) {
     let count = room.clients.read().unwrap().len();
     let _ = writeln!(io::stderr(), "{event}, {count} connected");

@@ -1,10 +1,14 @@
-//! What docs/lesson.md quotes and claims is true.
+//! What docs/lesson.md quotes and claims is true, and its exercises can be solved.
 
 use crate::blocks;
-use crate::support::Variant;
+use crate::support::*;
+use futures_util::StreamExt;
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::client_async;
 
 const LESSON: &str = include_str!("../../docs/lesson.md");
 const PROGRAM: &str = include_str!("../../main.rs");
+const PAGE: &str = include_str!("../../index.html");
 const BARE: &str = include_str!("../../examples/bare.rs");
 const GO: &str = include_str!("../../examples/go/main.go");
 
@@ -14,50 +18,30 @@ fn code(text: &str) -> Vec<&str> {
     text.lines().map(str::trim_end).filter(is_code).collect()
 }
 
-/// Part 1 is about bare.rs, part 2 about main.rs.
-fn part(number: usize) -> &'static str {
-    LESSON.split("\n# Part ").nth(number).unwrap()
-}
-
-/// A part's second-level sections.
-fn sections(number: usize) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let sections = part(number).split("\n## ").skip(1);
-    sections.map(|section| section.split_once('\n').unwrap())
-}
-
-/// The cells of a section's tables, row by row, without the header.
-fn rows(section: &str) -> Vec<Vec<String>> {
-    let lines: Vec<_> = section.lines().collect();
-    let rows = lines.iter().enumerate().filter(|(at, line)| {
-        let is_head = lines
-            .get(at + 1)
-            .is_some_and(|next| next.starts_with("| -"));
-        line.starts_with("| ") && !line.starts_with("| -") && !is_head
-    });
-    rows.map(|(_, row)| {
-        let row = row.replace("\\|", "\u{0}");
-        let cells = row.trim_matches('|').split('|');
-        cells
-            .map(|cell| cell.trim().replace('\u{0}', "|"))
-            .collect()
-    })
-    .collect()
-}
-
+/// What stands below a heading, up to the next of its level.
 fn section(heading: &str) -> &'static str {
-    let mut all = sections(1).chain(sections(2)).chain(sections(3));
-    let found = all.find(|(name, _)| *name == heading);
-    found.unwrap_or_else(|| panic!("no section {heading}")).1
+    let level = format!("\n{} ", heading.split(' ').next().unwrap());
+    let (_, rest) = LESSON.split_once(&format!("\n{heading}")).expect(heading);
+    rest.split(&level).next().unwrap()
+}
+
+/// The cells of the tables, row by row. Each row begins with code.
+fn rows(text: &str) -> impl Iterator<Item = Vec<String>> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+    let rows = rows.filter(|row| row.starts_with('`'));
+    let cell = |cell: &str| cell.replace("\\|", "|");
+    rows.map(move |row| row.split(" | ").map(cell).collect())
 }
 
 #[test]
 fn part_1_quotes_both_programs_whole_and_in_order() {
+    let part = section("# Part 1");
     for (language, program, first) in [("rust", BARE, "use "), ("go", GO, "var ")] {
         let program = &program[program.find(first).unwrap()..];
-        assert_eq!(code(&blocks(part(1), language).concat()), code(program));
+        assert_eq!(code(&blocks(part, language).concat()), code(program));
     }
     let manifest = include_str!("../../Cargo.toml");
-    let quoted = blocks(part(1), "toml").concat();
+    let quoted = blocks(part, "toml").concat();
     assert!(quoted.contains("[dependencies]"), "no Cargo.toml");
     for line in quoted.lines() {
         assert!(manifest.contains(line), "not in Cargo.toml: {line}");
@@ -66,53 +50,41 @@ fn part_1_quotes_both_programs_whole_and_in_order() {
 
 #[test]
 fn every_explained_line_is_in_its_source() {
-    let mut count = 0;
-    for (part, source) in [(1, BARE), (2, PROGRAM)] {
-        let explained = sections(part).filter(|(_, text)| text.contains("| line |"));
-        for row in explained.flat_map(|(_, text)| rows(text)) {
+    for (part, source) in [("# Part 1", BARE), ("# Part 2", PROGRAM)] {
+        assert!(rows(section(part)).count() > 15, "few lines are explained");
+        for row in rows(section(part)) {
             let line = row[0].trim_matches('`');
             assert!(source.contains(line), "not in its source: {line}");
-            count += 1;
         }
     }
-    let parts = LESSON.split("\n# Part 3").next().unwrap();
-    let all = parts.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(count, all, "not every row was compared");
-    assert!(count > 0, "no lines are explained");
-}
-
-/// Replaces `before`, which must be in the program, with `after`. A cell may hold several changes.
-fn change(program: &str, before: &str, after: &str) -> String {
-    let mut changed = program.to_owned();
-    for (before, after) in before.split("<br>").zip(after.split("<br>")) {
-        let (before, after) = (before.trim_matches('`'), after.trim_matches('`'));
-        assert!(changed.contains(before), "not there: {before}");
-        let after = if after == "(delete)" { "" } else { after };
-        changed = changed.replace(before, after);
-    }
-    changed
 }
 
 #[test]
 fn the_compiler_says_what_the_table_says() {
     let copy = Variant::new("lesson-compiler", BARE);
-    let program = BARE.replace("../index.html", "index.html");
-    let rows = rows(section("What the compiler says, and why"));
-    assert!(rows.len() >= 9, "only {} rows", rows.len());
-    for row in rows {
+    let mut count = 0;
+    for row in rows(section("## What the compiler says, and why")) {
         let [before, after, error, _why] = &row[..] else {
             panic!("four columns: {row:?}")
         };
-        copy.write("main.rs", &change(&program, before, after));
+        let mut changed = BARE.replace("../index.html", "index.html");
+        for (before, after) in before.split("<br>").zip(after.split("<br>")) {
+            let (before, after) = (before.trim_matches('`'), after.trim_matches('`'));
+            assert!(changed.contains(before), "not there: {before}");
+            changed = changed.replace(before, if after == "(delete)" { "" } else { after });
+        }
+        copy.write("main.rs", &changed);
         let first = copy.check().unwrap_or_default();
         let error = error.trim_matches('`');
         assert!(first.starts_with(error), "{before} -> {after}: {first}");
+        count += 1;
     }
+    assert!(count >= 9, "only {count} rows");
 }
 
 /// Applies a diff without line numbers: an empty line ends a hunk.
-fn apply(program: &str, diff: &str) -> String {
-    let mut changed: Vec<&str> = program.lines().collect();
+fn apply(text: &str, diff: &str) -> Option<String> {
+    let mut changed: Vec<&str> = text.lines().collect();
     for hunk in diff.trim_end().split("\n\n") {
         let side = |sign| {
             let lines = hunk.lines().filter(move |line| !line.starts_with(sign));
@@ -120,31 +92,128 @@ fn apply(program: &str, diff: &str) -> String {
         };
         let (before, after) = (side('+'), side('-'));
         let mut places = changed.windows(before.len());
-        let at = places.position(|place| place == before);
-        let at = at.unwrap_or_else(|| panic!("not there:\n{hunk}"));
+        let at = places.position(|place| place == before)?;
         changed.splice(at..at + before.len(), after);
     }
-    changed.join("\n") + "\n"
+    Some(changed.join("\n") + "\n")
 }
 
-#[test]
-fn the_first_step_of_each_exercise_builds() {
-    let copy = Variant::new("lesson-exercises", PROGRAM);
-    let exercises: Vec<_> = section("Exercises").split("\n**").skip(1).collect();
-    assert!(exercises.len() >= 6, "only {} exercises", exercises.len());
-    let mut built = String::new();
-    for exercise in exercises {
-        if exercise.contains("`cargo add serde_json`") {
-            let manifest = include_str!("../../Cargo.toml");
-            let added =
-                manifest.replace("[dependencies]\n", "[dependencies]\nserde_json = \"1\"\n");
-            copy.write("Cargo.toml", &added);
+/// Does an exercise as the lesson does it, step by step, and starts the finished program.
+async fn solve(number: usize) -> Server {
+    let copy = Variant::new(&format!("exercise-{number}"), PROGRAM);
+    let in_time = "CLOSE_TIMEOUT: Duration = Duration::from_secs(";
+    let mut done = PROGRAM.replace(in_time, &format!("{in_time}100 + ")); // nothing may end by it
+    let mut page = PAGE.to_owned();
+    let exercise = section("## Exercises").split("\n**").nth(number).unwrap();
+    for diff in blocks(exercise, "diff") {
+        match apply(&done, diff) {
+            Some(changed) => done = changed,
+            None => page = apply(&page, diff).unwrap_or_else(|| panic!("not there:\n{diff}")),
         }
-        let diff = exercise.split("```").nth(1).unwrap();
-        let diff = diff.strip_prefix("diff\n").expect("a diff comes first");
-        let goes_on = exercise.contains("after the first step of");
-        built = apply(if goes_on { &built } else { PROGRAM }, diff);
-        copy.write("main.rs", &built);
-        assert_eq!(copy.check(), None, "{exercise}");
+        copy.write("main.rs", &done);
+        assert_eq!(copy.check(), None, "{diff}");
     }
+    copy.write("index.html", &page);
+    Server::start_by(&mut program(copy.build(), &["127.0.0.1:0"])).await
+}
+
+async fn hears(client: &mut Socket, texts: &[&str]) {
+    for text in texts {
+        assert_eq!(receive(client).await, *text);
+    }
+}
+
+#[tokio::test]
+async fn exercise_1_puts_names_before_texts() {
+    let server = solve(1).await;
+    for _ in ["at first", "after a reconnect"] {
+        let mut anna = server.join().await;
+        send(&mut anna, "Anna").await;
+        send(&mut anna, "hello").await;
+        hears(&mut anna, &["Anna joined", "Anna: hello"]).await;
+    }
+}
+
+#[tokio::test]
+async fn exercise_2_sends_to_one_client() {
+    let mut server = solve(2).await;
+    let mut anna = server.join().await;
+    server.logs("client 1 joined").await;
+    let mut ben = server.join().await;
+    server.logs("client 2 joined").await;
+    for text in ["@2 hello", "@9 hello", "to all"] {
+        send(&mut anna, text).await;
+    }
+    let nobody = "There is no client 9.";
+    hears(&mut anna, &["@2 hello", nobody, "@9 hello", "to all"]).await;
+    hears(&mut ben, &["client 1, to you alone: hello", "to all"]).await;
+}
+
+#[tokio::test]
+async fn exercise_3_takes_texts_from_outside() {
+    let server = solve(3).await;
+    let mut anna = server.join().await;
+    let long = "x".repeat(MAX_MESSAGE);
+    for (text, site, status) in [
+        ("no", "[::2]", 403),
+        (&long, "[::1]", 413),
+        ("yes", "[::1]", 204),
+    ] {
+        let length = text.len() + 2;
+        let head = format!("POST /say HTTP/1.1\r\nHost: [::1]\r\nOrigin: http://{site}");
+        let body = format!("Content-Length: {length}\r\nConnection: close\r\n\r\n\"{text}\"");
+        let mut stream = server.connect().await;
+        let request = format!("{head}\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = String::from_utf8(rest(&mut stream).await).unwrap();
+        assert!(answer.contains(&format!(" {status} ")), "{answer}");
+    }
+    hears(&mut anna, &["yes"]).await;
+}
+
+#[tokio::test]
+async fn exercise_4_sends_each_text_once_to_whoever_joins() {
+    let server = solve(4).await;
+    let (mut sink, own) = server.join().await.split();
+    let mut own = Some(spawn_numbers(own, 2_000));
+    tokio::spawn(async move { send_numbers(&mut sink, 2_000, 100).await });
+    for join in 0..10 {
+        if join == 9 {
+            own.take().unwrap().await.unwrap(); // all has been said
+        }
+        let mut ben = server.join().await;
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&1_999) {
+            let text = receive(&mut ben).await;
+            numbers.push(text.trim_end_matches('.').parse().unwrap());
+        }
+        let begin = if join == 9 { 1_950 } else { numbers[0] };
+        assert_eq!(numbers, (begin..2_000).collect::<Vec<usize>>());
+    }
+}
+
+#[tokio::test]
+async fn exercise_5_keeps_rooms_apart() {
+    let mut server = solve(5).await;
+    let address = server.address.clone();
+    let join = async |room| {
+        let url = format!("ws://{address}/ws/{room}");
+        let join = client_async(url, connect(&address).await);
+        within(join).await.unwrap().0
+    };
+    let mut ben = join("b").await;
+    for _ in ["at first", "after the room has been left by all"] {
+        let (mut anna, mut carla) = (join("a").await, join("a").await);
+        send(&mut anna, "to a").await;
+        hears(&mut anna, &["to a"]).await;
+        hears(&mut carla, &["to a"]).await;
+        drop((anna, carla));
+        server.logs("left (lost the connection), 0 connected").await;
+    }
+    send(&mut ben, "to b").await;
+    hears(&mut ben, &["to b"]).await;
+    server.signal("INT").await;
+    assert_eq!(close_frame(&mut ben).await.0, 1001);
+    drop(ben);
+    assert!(server.exit().await.success());
 }

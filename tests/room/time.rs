@@ -6,11 +6,40 @@ use futures_util::StreamExt;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
+const PROGRAM: &str = include_str!("../../main.rs");
+
+const DOCUMENTED: &str = "\
+MAX_MESSAGE: usize = 4 * 1024; | 4 KiB
+MAX_READ: usize = 16 * MAX_MESSAGE; | 64 KiB
+BROADCAST: usize = 64; | 64
+QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; | 8,192, or 32 MiB
+WRITE_TIMEOUT: Duration = Duration::from_millis(1500); | 1.5 s
+PING_INTERVAL: Duration = Duration::from_secs(25); | 25 s
+READ_TIMEOUT: Duration = Duration::from_secs(130); | 130 s
+CLOSE_TIMEOUT: Duration = Duration::from_secs(2); | 2 s";
+
+#[test]
+fn the_limits_are_the_documented_ones() {
+    for (declaration, value) in DOCUMENTED.lines().filter_map(|line| line.split_once(" | ")) {
+        assert!(PROGRAM.contains(declaration), "not there: {declaration}");
+        let (name, _) = declaration.split_once(':').unwrap();
+        let row = format!("| {value} | `{name}` |");
+        let operating = include_str!("../../docs/operating.md");
+        assert!(operating.contains(&row), "not documented: {row}");
+    }
+    let bare = include_str!("../../examples/bare.rs").lines().count();
+    let values =
+        format!("4 KiB|8,192 messages|4,096 messages|32 MiB|1.5 s|25 s|130 s|2 s|{bare} lines");
+    for value in values.split('|') {
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(value), "not in README: {value}");
+    }
+}
+
 #[tokio::test]
 #[ignore = "builds a copy of the program"]
 async fn silent_clients_are_dropped_and_those_that_answer_pings_stay() {
-    // With other times than these in main.rs, the copy wouldn't have shorter ones.
-    let short = include_str!("../../main.rs")
+    let short = PROGRAM
         .replace("from_secs(25)", "from_secs(1)")
         .replace("from_secs(130)", "from_secs(6)");
     let short = Variant::new("short", &short).build();
