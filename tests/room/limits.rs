@@ -20,6 +20,7 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
         let more = frame(MORE, vec![b'x'; length]).repeat(count);
         [frame(FIRST, ""), more, frame(LAST, "x")].concat()
     };
+    let endless = [frame(FIRST, ""), frame(MORE, [b'x'; 8_192]).repeat(9)].concat();
     let mut clients = Vec::new();
     for (bytes, close) in [
         (frame(TEXT, vec![b'x'; MAX_MESSAGE + 1]), TOO_LONG),
@@ -27,6 +28,7 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
         (header(TEXT, usize::MAX >> 1), TOO_LONG),
         (fragments(MAX_MESSAGE, 1), TOO_LONG),
         (fragments(1_000, 5), TOO_LONG),
+        (endless, TOO_LONG),
         (frame(BINARY, "x"), TEXT_ONLY),
         (frame(BINARY, ""), TEXT_ONLY),
         (frame(TEXT, [0xc3, 0x28]), NOT_UTF8),
@@ -88,33 +90,17 @@ async fn a_client_that_answers_its_close_frame_sees_the_end_at_once_whatever_it_
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_answer_its_close_frame_is_cut_off_after_two_seconds() {
-    let _load = LOAD.lock().await;
-    let server = Server::start().await;
-    let client = server.join().await.into_inner();
-    let before = server.descriptors();
-    let began = Instant::now();
-    flood(
-        blocking(client),
-        [frame(BINARY, ""), frame(TEXT, "more")].concat(),
-    );
-    until(|| server.descriptors() < before).await;
-    let took = began.elapsed();
-    assert!(TWO_SECONDS.contains(&took), "it took {took:?}");
-}
-
-#[tokio::test]
 async fn a_close_frame_comes_behind_all_messages_before_it() {
-    const COUNT: usize = 500; // more than a socket takes, less than half a queue
+    const COUNT: usize = 200; // more than a socket takes
     let server = Server::start().await;
-    let mut client = server.join_stuck().await;
+    let mut client = server.join_slow().await;
     let mut talker = server.join().await;
     for number in 0..COUNT {
         send(&mut talker, format!("{number:.<4000}")).await;
         receive(&mut talker).await;
     }
     client.send(Message::binary(&b"x"[..])).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_500)).await; // it has 2 s, not none
+    tokio::time::sleep(Duration::from_millis(1_200)).await; // it has 2 s, not none
     receive_numbers(&mut client, COUNT).await;
     assert_eq!(close_frame(&mut client).await.0, 1003);
 }

@@ -8,61 +8,31 @@ use tokio::time::timeout;
 
 const PROGRAM: &str = include_str!("../../main.rs");
 
+const DOCUMENTED: &str = "\
+MAX_MESSAGE: usize = 4 * 1024; | 4 KiB
+MAX_READ: usize = 16 * MAX_MESSAGE; | 64 KiB
+BROADCAST: usize = 64; | 64
+QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; | 8,192, or 32 MiB
+WRITE_TIMEOUT: Duration = Duration::from_millis(1500); | 1.5 s
+PING_INTERVAL: Duration = Duration::from_secs(25); | 25 s
+READ_TIMEOUT: Duration = Duration::from_secs(130); | 130 s
+CLOSE_TIMEOUT: Duration = Duration::from_secs(2); | 2 s";
+
 #[test]
 fn the_limits_are_the_documented_ones() {
-    let readme = include_str!("../../README.md");
-    let operating = include_str!("../../docs/operating.md");
-    for (constant, documented, in_readme) in [
-        ("MAX_MESSAGE: usize = 4 * 1024", "4 KiB", true),
-        ("MAX_READ: usize = 16 * MAX_MESSAGE", "64 KiB", false),
-        ("BROADCAST: usize = 64", "64", false),
-        (
-            "QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE",
-            "8,192, or 32 MiB",
-            false,
-        ),
-        (
-            "WRITE_TIMEOUT: Duration = Duration::from_millis(1500)",
-            "1.5 s",
-            true,
-        ),
-        (
-            "PING_INTERVAL: Duration = Duration::from_secs(25)",
-            "25 s",
-            true,
-        ),
-        (
-            "READ_TIMEOUT: Duration = Duration::from_secs(130)",
-            "130 s",
-            true,
-        ),
-        (
-            "CLOSE_TIMEOUT: Duration = Duration::from_secs(2)",
-            "2 s",
-            true,
-        ),
-    ] {
-        let declaration = format!("const {constant};");
-        assert!(
-            PROGRAM.contains(&declaration),
-            "not in main.rs: {declaration}"
-        );
-        let name = constant.split(':').next().unwrap();
-        let row = format!("| {documented} | `{name}` |");
-        assert!(operating.contains(&row), "not in operating.md: {row}");
-        assert!(
-            !in_readme || readme.contains(&format!(" {documented}")),
-            "not in README: {documented}"
-        );
+    for (declaration, value) in DOCUMENTED.lines().filter_map(|line| line.split_once(" | ")) {
+        assert!(PROGRAM.contains(declaration), "not there: {declaration}");
+        let (name, _) = declaration.split_once(':').unwrap();
+        let row = format!("| {value} | `{name}` |");
+        let operating = include_str!("../../docs/operating.md");
+        assert!(operating.contains(&row), "not documented: {row}");
     }
     let bare = include_str!("../../examples/bare.rs").lines().count();
-    for documented in [
-        "8,192 messages",
-        "4,096 messages",
-        "32 MiB",
-        &format!("{bare} lines"),
-    ] {
-        assert!(readme.contains(documented), "not in README: {documented}");
+    let values =
+        format!("4 KiB|8,192 messages|4,096 messages|32 MiB|1.5 s|25 s|130 s|2 s|{bare} lines");
+    for value in values.split('|') {
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(value), "not in README: {value}");
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -28,11 +27,6 @@ pub async fn connect(address: &str) -> TcpStream {
 pub async fn upgrade(address: &str, stream: TcpStream) -> Socket {
     let upgrade = client_async(format!("ws://{address}/ws"), stream);
     within(upgrade).await.expect("the upgrade should be done").0
-}
-
-/// The WebSocket on an upgraded connection.
-pub async fn socket_of(stream: TcpStream) -> Socket {
-    WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }
 
 /// The status that answers an upgrade with this `Host` and, if given, this `Origin`.

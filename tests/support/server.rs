@@ -99,8 +99,7 @@ impl Server {
     /// Waits for a line on the terminal that contains `part`.
     pub async fn logs(&mut self, part: &str) -> String {
         loop {
-            let line = within(self.log.recv()).await;
-            let line = line.expect("the server has ended");
+            let line = within(self.log.recv()).await.expect("it has ended");
             if line.contains(part) {
                 return line;
             }
@@ -152,12 +151,8 @@ impl Server {
 }
 
 pub fn start(command: &mut Command) -> Process {
-    let name = command.get_program().to_owned();
-    Process(
-        command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name:?}: {error}")),
-    )
+    let child = command.spawn();
+    Process(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
 /// The lines of an output, as they come.
@@ -177,10 +172,7 @@ pub fn chat(arguments: &[&str]) -> Command {
 
 pub fn program(path: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(path);
-    command
-        .args(arguments)
-        .current_dir(std::env::temp_dir())
-        .stdin(Stdio::null());
+    command.args(arguments).current_dir(std::env::temp_dir());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
