@@ -69,7 +69,7 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_two_sec
         stuck.push(stream);
     }
     let sends_on = server.join_stuck().await.into_inner();
-    flood(blocking(sends_on), frame(TEXT, "x"));
+    flood(blocking(sends_on), frame(TEXT, "x").repeat(500));
     let mut stops_reading = server.join_stuck().await;
     let mut listener = server.join().await;
     for _ in 0..200 {
