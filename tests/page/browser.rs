@@ -8,13 +8,9 @@ use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
-use std::thread;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -24,22 +20,6 @@ pub enum Engine {
     Chromium,
     Firefox,
     WebKit,
-}
-
-/// Runs a test in a window of each engine.
-pub fn everywhere(test: impl AsyncFn(&Tab) + Sync) {
-    run(&ENGINES, test);
-}
-
-/// Runs a test in a window of Chromium.
-pub fn in_chromium(test: impl AsyncFn(&Tab) + Sync) {
-    in_some(&[Chromium], test);
-}
-
-/// Runs a test in a window of each of these engines; of all engines with FULL=1.
-pub fn in_some(engines: &[Engine], test: impl AsyncFn(&Tab) + Sync) {
-    let full = std::env::var("FULL").is_ok_and(|full| full == "1");
-    run(if full { &ENGINES } else { engines }, test);
 }
 
 const ENGINES: [Engine; 3] = [Chromium, Firefox, WebKit];
@@ -52,7 +32,18 @@ static BROWSERS: [Mutex<Option<Browser>>; 3] = [const { Mutex::const_new(None) }
 /// How many browsers may work at once.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
-fn run(engines: &[Engine], test: impl AsyncFn(&Tab) + Sync) {
+/// Runs a test in a window of each engine, with the page open, and another client in its room.
+pub fn everywhere(test: impl AsyncFn(&Tab, Server, Socket) + Sync) {
+    run(&ENGINES, test);
+}
+
+/// Runs a test in a window of Chromium; of each engine with FULL=1.
+pub fn in_chromium(test: impl AsyncFn(&Tab, Server, Socket) + Sync) {
+    let full = std::env::var("FULL").is_ok_and(|full| full == "1");
+    run(if full { &ENGINES } else { &[Chromium] }, test);
+}
+
+fn run(engines: &[Engine], test: impl AsyncFn(&Tab, Server, Socket) + Sync) {
     let run_in = |engine: Engine| {
         RUNTIME.block_on(async {
             let mut browser = BROWSERS[engine as usize].lock().await;
@@ -61,14 +52,16 @@ fn run(engines: &[Engine], test: impl AsyncFn(&Tab) + Sync) {
                 *browser = Some(Browser::start(engine).await);
             }
             let tab = browser.as_ref().unwrap().new_tab().await;
-            test(&tab).await;
-            tab.assert_that_the_console_of_chromium_is_empty().await;
+            let mut server = Server::start().await;
+            tab.open(&server.address).await;
+            let other = server.join().await;
+            server.logs("2 connected").await;
+            test(&tab, server, other).await;
         });
     };
-    thread::scope(|threads| {
+    std::thread::scope(|threads| {
         for &engine in engines {
-            let name = format!("{engine:?}"); // a failure names its thread
-            let thread = thread::Builder::new().name(name);
+            let thread = std::thread::Builder::new().name(format!("{engine:?}")); // a failure names it
             thread
                 .spawn_scoped(threads, move || run_in(engine))
                 .unwrap();
@@ -77,64 +70,51 @@ fn run(engines: &[Engine], test: impl AsyncFn(&Tab) + Sync) {
 }
 
 struct Browser {
-    engine: Engine,
     client: Client,
-    driver: String,
     first: WindowHandle,
-    _process: Child,
+    _process: Process,
 }
 
 impl Browser {
     async fn start(engine: Engine) -> Browser {
-        let (program, arguments, packages) = match engine {
-            Chromium => ("chromedriver", "", "chromium chromium-driver"),
-            Firefox => (
-                "geckodriver",
-                "--websocket-port=0 --allow-system-access",
-                "firefox-esr; cargo install geckodriver",
-            ),
-            WebKit => (
-                "xvfb-run",
-                "-a WebKitWebDriver",
-                "webkit2gtk-driver xvfb xauth",
-            ),
+        let (program, capabilities) = match engine {
+            Chromium => {
+                let arguments = ["--headless", "--no-sandbox", "--disable-dev-shm-usage"];
+                let options = json!({ "goog:chromeOptions": { "args": arguments } });
+                ("chromedriver", options)
+            }
+            Firefox => {
+                let options = json!({ "moz:firefoxOptions": { "args": ["-headless"] } });
+                ("geckodriver --websocket-port=0", options)
+            }
+            WebKit => {
+                let options = json!({ "webkitgtk:browserOptions": { "args": ["--automation"] } });
+                ("xvfb-run -a WebKitWebDriver", options)
+            }
         };
-        let missing = format!("{engine:?} is missing: apt-get install {packages}");
+        let missing = format!("{engine:?} and {program} should be installed");
         let driver = free_address();
         let port = driver.rsplit(':').next().unwrap();
         // It ends when this process does, as its standard input ends then, and takes the browser with it.
-        let process = Command::new("sh")
-            .args(["-c", "\"$@\" & cat; kill 0", "sh", program])
-            .args(arguments.split_whitespace())
-            .arg(format!("--port={port}"))
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            &format!("setsid sh -c '{program} --port={port} & cat; kill 0'"),
+        ]);
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let listening = timeout(LIMIT, listens(&driver)).await;
-        listening.expect(&missing);
+            .stderr(Stdio::null());
+        let process = start(&mut command);
+        timeout(LIMIT, listens(&driver)).await.expect(&missing);
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let capabilities = match engine {
-            Chromium => json!({
-                "goog:chromeOptions": { "args": [
-                    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                ] },
-                "goog:loggingPrefs": { "browser": "ALL" },
-            }),
-            Firefox => json!({ "moz:firefoxOptions": { "args": ["-headless"] } }),
-            WebKit => json!({ "webkitgtk:browserOptions": { "args": ["--automation"] } }),
-        };
         builder.capabilities(capabilities.as_object().unwrap().clone());
         let client = builder.connect(&format!("http://{driver}")).await;
         let client = client.unwrap_or_else(|error| panic!("{missing}: {error}"));
+        let first = client.window().await.unwrap();
         Browser {
-            engine,
-            first: client.window().await.unwrap(),
+            first,
             client,
-            driver,
             _process: process,
         }
     }
@@ -147,41 +127,28 @@ impl Browser {
                 self.client.close_window().await.unwrap();
             }
         }
-        let first = self.first.clone();
-        self.client.switch_to_window(first).await.unwrap();
-        let tab = Tab {
-            engine: self.engine,
-            client: self.client.clone(),
-            driver: self.driver.clone(),
-        };
+        self.client
+            .switch_to_window(self.first.clone())
+            .await
+            .unwrap();
+        let tab = Tab(self.client.clone());
         tab.new_window().await;
-        tab.chromium_console().await; // discards what the previous test left
         tab
     }
 }
 
 /// A test's window, or the one it has switched to.
-pub struct Tab {
-    pub engine: Engine,
-    pub client: Client,
-    driver: String,
-}
+pub struct Tab(pub Client);
 
 impl Tab {
     /// Opens another window, and switches to it.
-    pub async fn new_window(&self) -> WindowHandle {
-        let window = self.client.new_window(false).await.unwrap().handle;
-        self.switch_to(&window).await;
-        window
-    }
-
-    pub async fn switch_to(&self, window: &WindowHandle) {
-        self.client.switch_to_window(window.clone()).await.unwrap();
+    pub async fn new_window(&self) {
+        let window = self.0.new_window(false).await.unwrap().handle;
+        self.0.switch_to_window(window).await.unwrap();
     }
 
     pub async fn goto(&self, address: &str) {
-        let url = format!("http://{address}/");
-        self.client.goto(&url).await.unwrap();
+        self.0.goto(&format!("http://{address}/")).await.unwrap();
     }
 
     /// Opens the page, and waits until it is connected.
@@ -197,28 +164,20 @@ impl Tab {
     /// What a script in the page returns.
     pub async fn ask(&self, script: &str) -> Value {
         let script = format!("return {script}");
-        self.client.execute(&script, vec![]).await.unwrap()
+        self.0.execute(&script, vec![]).await.unwrap()
     }
 
-    pub async fn ask_number(&self, script: &str) -> f64 {
-        self.ask(script).await.as_f64().unwrap()
-    }
-
-    pub async fn expect(&self, script: &str, expected: Value) {
-        assert_eq!(self.ask(script).await, expected, "{script}");
+    pub async fn expect(&self, script: &str, expected: impl Into<Value>) {
+        assert_eq!(self.ask(script).await, expected.into(), "{script}");
     }
 
     pub async fn until(&self, condition: &str) {
-        self.until_in(LIMIT, condition).await;
-    }
-
-    pub async fn until_in(&self, limit: Duration, condition: &str) {
         let fulfilled = async {
             while self.ask(condition).await != json!(true) {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout(limit, fulfilled).await.is_err() {
+        if timeout(3 * LIMIT, fulfilled).await.is_err() {
             let page = self.ask("document.body.innerText.slice(0, 500)");
             let page = timeout(LIMIT, page).await; // it may be frozen
             panic!("never: {condition}; the page shows {page:?}");
@@ -228,28 +187,25 @@ impl Tab {
     /// Waits until the text of the chat's last line is `text`.
     pub async fn until_last(&self, text: &str) {
         let text = json!(text);
-        self.until(&format!("{LINES}.at(-1)?.endsWith(': ' + {text})"))
+        self.until(&format!("chat.lastChild?.firstChild.data === {text}"))
             .await;
     }
 
-    pub async fn expect_lines(&self, lines: &[&str]) {
-        self.expect(LINES, json!(lines)).await;
-    }
-
+    /// Waits until the chat shows these lines: kinds and texts.
     pub async fn until_lines(&self, lines: &[&str]) {
-        let lines = json!(lines).to_string();
-        self.until(&format!("JSON.stringify({LINES}) === {}", json!(lines)))
-            .await;
+        let shown = "JSON.stringify([...chat.children].map((line) => `${line.className}: ${line.firstChild.data}`))";
+        let lines = json!(json!(lines).to_string());
+        self.until(&format!("{shown} === {lines}")).await;
     }
 
     /// Waits until all changes so far have been drawn.
     pub async fn until_drawn(&self) {
-        self.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
-            .await;
+        let frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))";
+        self.until(frame).await;
     }
 
     pub async fn type_in(&self, keys: &str) {
-        let input = self.client.find(Locator::Id("input")).await.unwrap();
+        let input = self.0.find(Locator::Id("input")).await.unwrap();
         input.send_keys(keys).await.unwrap();
     }
 
@@ -257,21 +213,28 @@ impl Tab {
         self.type_in(&format!("{text}{}", Key::Enter)).await;
     }
 
+    /// Puts a text into the input, as a paste does.
+    pub async fn paste(&self, text: &str) {
+        let insert = format!("document.execCommand('insertText', false, {})", json!(text));
+        self.ask(&format!("(input.focus(), {insert})")).await;
+    }
+
     pub async fn click(&self, css: &str) {
-        let element = self.client.find(Locator::Css(css)).await.unwrap();
+        let element = self.0.find(Locator::Css(css)).await.unwrap();
         element.click().await.unwrap();
     }
 
     /// Presses a key wherever the focus is.
-    pub async fn press(&self, key: Key) {
+    pub async fn press(&self, key: impl Into<char>) {
         let value = key.into();
-        let press = KeyActions::new("keys".into())
+        let keys = KeyActions::new("keys".into());
+        let press = keys
             .then(KeyAction::Down { value })
             .then(KeyAction::Up { value });
-        self.client.perform_actions(press).await.unwrap();
+        self.0.perform_actions(press).await.unwrap();
     }
 
-    /// From now on, counts in `window.asked` how often the page checks for its server before it connects.
+    /// From now on, counts in `window.asked` how often the page asks for its server before it connects.
     pub async fn count_attempts(&self) {
         let count = "(() => {
             const { fetch } = window;
@@ -280,56 +243,4 @@ impl Tab {
         })()";
         self.ask(count).await;
     }
-
-    /// What the console has shown since the last call, without what Chromium prints on a lost connection. Only
-    /// Chromium's driver offers this.
-    pub async fn chromium_console(&self) -> Option<Vec<String>> {
-        if self.engine != Chromium {
-            return None;
-        }
-        let session = self.client.session_id().await.unwrap().unwrap();
-        let body = json!({ "type": "browser" }).to_string();
-        let request = format!(
-            "POST /session/{session}/se/log HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{body}",
-            self.driver,
-            body.len()
-        );
-        let mut stream = TcpStream::connect(&self.driver).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let answer: Value = loop {
-            within(stream.read_buf(&mut answer)).await.unwrap();
-            let text = String::from_utf8_lossy(&answer);
-            let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
-            if let Some(answer) = body.and_then(|body| serde_json::from_str(body).ok()) {
-                break answer;
-            }
-        };
-        let entries = answer["value"]
-            .as_array()
-            .expect("a list of entries")
-            .iter();
-        let mut lines: Vec<_> = entries
-            .map(|entry| entry["message"].as_str().unwrap().to_owned())
-            .collect();
-        let lost = ["WebSocket connection to", "ERR_CONNECTION_", "ERR_EMPTY_"];
-        lines.retain(|line| !lost.iter().any(|lost| line.contains(lost)));
-        Some(lines)
-    }
-
-    async fn assert_that_the_console_of_chromium_is_empty(&self) {
-        if let Some(lines) = self.chromium_console().await {
-            assert_eq!(lines, Vec::<String>::new());
-        }
-    }
 }
-
-/// The lines of the chat, each with its kind and its text.
-pub const LINES: &str = "[...chat.children].map((line) => {
-    const text = [...line.childNodes].find((node) => node.nodeType === Node.TEXT_NODE);
-    return line.className + ': ' + (text?.data ?? '');
-})";
-
-/// The newest line of the chat is in sight.
-pub const AT_END: &str = "scroller.scrollTop > -4 &&
-    chat.lastElementChild.getBoundingClientRect().bottom <= scroller.getBoundingClientRect().bottom + 1";

@@ -1,27 +1,23 @@
-//! Layout.
+//! How it looks, and what a screen reader hears.
 
 use super::browser::*;
-use super::room::*;
-use fantoccini::Locator;
+use crate::support::*;
 use serde_json::json;
 
 #[test]
-#[ignore = "needs Chromium, Firefox and WebKit"]
 fn a_text_runs_in_its_own_direction_and_its_time_stands_at_its_end() {
-    everywhere(async |tab| {
-        let room = Room::plain().await;
-        tab.open(&room.address).await;
-        let texts = [
+    everywhere(async |tab, _server, mut other| {
+        for text in [
             "hello",
             "שלום, מה שלומך?",
             "photo_\u{202e}gnp.exe",
             "\u{202e}\u{2066}turned",
-        ];
-        for text in texts {
-            room.send(text);
+        ] {
+            send(&mut other, text).await;
         }
         tab.until("chat.childElementCount === 4").await;
-        let script = "(() => {
+        let prepare = "(() => {
+            for (const time of chat.querySelectorAll('time')) time.hidden = false;
             window.left = (node, index) => {
                 const range = document.createRange();
                 range.setStart(node, index);
@@ -29,59 +25,25 @@ fn a_text_runs_in_its_own_direction_and_its_time_stands_at_its_end() {
                 return range.getBoundingClientRect().left;
             };
         })()";
-        tab.ask(script).await;
-        let hebrew = "chat.children[1].firstChild";
-        tab.expect(
-            &format!("left({hebrew}, 0) > left({hebrew}, 14)"),
-            json!(true),
-        )
-        .await;
-        // All times are in the same corner, after all of the text.
-        let distances = "[...new Set([...chat.children].map((line) => {
-            const box = line.getBoundingClientRect();
-            const time = line.querySelector('time').getBoundingClientRect();
-            return Math.round(box.right - time.right) + ' ' + Math.round(box.bottom - time.bottom);
-        }))].length";
-        tab.expect(distances, json!(1)).await;
-        let inside = "[...chat.children].filter((line) => {
-            const range = document.createRange();
-            range.selectNodeContents(line.firstChild);
-            const time = line.querySelector('time').getBoundingClientRect();
-            return range.getBoundingClientRect().right > time.left;
+        tab.ask(prepare).await;
+        let hebrew = "left(chat.children[1].firstChild, 0) > left(chat.children[1].firstChild, 14)";
+        tab.expect(hebrew, true).await;
+        // All times are in the same corner, after all of the text, and their first digit is to the left of the last.
+        let wrong = "[...chat.children].filter((line) => {
+            const [box, time, text] = [line, line.querySelector('time'), document.createRange()];
+            text.selectNodeContents(line.firstChild);
+            const [outer, inner] = [box, time].map((part) => part.getBoundingClientRect());
+            return text.getBoundingClientRect().right > inner.left || outer.right - inner.right > 20 ||
+                outer.bottom - inner.bottom > 12 || left(time.firstChild, 0) > left(time.firstChild, 3);
         }).length";
-        tab.expect(inside, json!(0)).await;
-        // The first digit of a time is to the left of the last.
-        let turned = "[...chat.querySelectorAll('time')].filter((time) =>
-            left(time.firstChild, 0) > left(time.firstChild, 3)).length";
-        tab.expect(turned, json!(0)).await;
+        tab.expect(wrong, 0).await;
     });
 }
 
 #[test]
-#[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn stacked_marks_do_not_paint_over_the_neighbours() {
-    in_chromium(async |tab| {
-        let room = Room::plain().await;
-        tab.open(&room.address).await;
-        room.send("above");
-        room.send(&format!("Z{}", "\u{301}\u{302}\u{306}".repeat(40)));
-        tab.until("chat.childElementCount === 2").await;
-        // What is above them looks the same without them.
-        let above = tab.client.find(Locator::Css("#chat div")).await.unwrap();
-        let with = above.screenshot().await.unwrap();
-        tab.ask("chat.children[1].style.visibility = 'hidden'")
-            .await;
-        assert!(above.screenshot().await.unwrap() == with, "painted over");
-    });
-}
-
-#[test]
-#[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn at_320_pixels_nothing_scrolls_sideways_and_there_is_room_to_write() {
-    in_chromium(async |tab| {
-        let room = Room::plain().await;
-        tab.open(&room.address).await;
-        room.send(&"m".repeat(1000));
+fn in_a_small_window_nothing_scrolls_sideways_and_there_is_room_to_write() {
+    in_chromium(async |tab, _server, mut other| {
+        send(&mut other, "m".repeat(1000)).await;
         tab.until("chat.childElementCount === 1").await;
         // A frame of 320 pixels: not every engine's window can be as narrow.
         tab.ask("document.documentElement.style.width = '320px'")
@@ -91,53 +53,100 @@ fn at_320_pixels_nothing_scrolls_sideways_and_there_is_room_to_write() {
                 "document.documentElement.style.fontSize = '{size}'"
             ))
             .await;
+            tab.ask("(form.style.paddingInline = scroller.firstElementChild.style.paddingInline = '1rem')").await;
             let wide = "[scroller, document.body, form].filter((part) => part.scrollWidth > part.clientWidth).length";
-            tab.expect(wide, json!(0)).await;
-            let out = "[...document.querySelectorAll('*')].filter((part) => part.getBoundingClientRect().right > 320).length";
-            tab.expect(out, json!(0)).await;
+            tab.expect(wide, 0).await;
             let letters = "input.clientWidth / parseFloat(getComputedStyle(input).fontSize)";
-            let letters = tab.ask_number(letters).await;
+            let letters = tab.ask(letters).await.as_f64().unwrap();
             assert!(letters > 5.0, "{letters} letters in text of {size}");
         }
-    });
-}
-
-#[test]
-#[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn on_a_phone_on_its_side_the_input_is_in_sight() {
-    in_chromium(async |tab| {
-        let room = Room::plain().await;
-        tab.open(&room.address).await;
-        for _ in 0..20 {
-            room.send("a line");
-        }
-        tab.until("chat.childElementCount === 20").await;
-        tab.ask("document.body.style.height = '180px'").await;
-        tab.expect("input.getBoundingClientRect().bottom <= 180", json!(true))
+        // On a phone on its side, with its keyboard open.
+        tab.ask("(document.documentElement.style = '', document.body.style.height = '180px')")
             .await;
-        tab.expect("scroller.clientHeight > 20", json!(true)).await;
+        let seen = "[input.getBoundingClientRect().bottom <= 180, scroller.clientHeight > 20]";
+        tab.expect(seen, json!([true, true])).await;
     });
 }
 
 #[test]
-#[ignore = "needs Chromium; with FULL=1 Firefox and WebKit"]
-fn the_first_scroll_bar_moves_nothing() {
-    in_chromium(async |tab| {
-        let room = Room::plain().await;
-        tab.open(&room.address).await;
+fn everything_scrolls_the_lines_and_the_first_scroll_bar_moves_nothing() {
+    everywhere(async |tab, _server, mut other| {
+        tab.0.set_window_size(1400, 700).await.unwrap();
         tab.send("the first line").await;
-        tab.until("chat.childElementCount === 1").await;
+        tab.until_lines(&["own: the first line"]).await;
         let edges =
             "[state, chat.querySelector('.own'), document.getElementById('send')].map((part) =>
             Math.round(part.getBoundingClientRect().right))";
         let before = tab.ask(edges).await;
-        for _ in 0..100 {
-            room.send("a line");
-        }
+        send_numbers(&mut other, 100, 3).await;
         tab.until("chat.childElementCount === 101").await;
         tab.expect(edges, before.clone()).await;
-        // And they are aligned.
-        let edges: Vec<_> = before.as_array().unwrap().iter().collect();
-        assert!(edges.iter().all(|edge| *edge == edges[0]), "{edges:?}");
+        let all: Vec<_> = before.as_array().unwrap().iter().collect();
+        assert!(all.iter().all(|edge| *edge == all[0]), "{all:?}"); // and they are aligned
+        let beside = "[5, innerWidth - 40].map((x) => document.elementFromPoint(x, innerHeight / 2).closest('#scroller').id)";
+        tab.expect(beside, json!(["scroller", "scroller"])).await;
     });
+}
+
+#[test]
+fn screen_readers_hear_what_matters() {
+    in_chromium(async |tab, _server, _other| {
+        let added = "new MutationObserver(([{ addedNodes: [line] }]) => { window.isNew = line !== waiting.firstChild; })
+            .observe(chat, { childList: true })";
+        tab.ask(added).await;
+        tab.send("my own").await;
+        tab.until_lines(&["own: my own"]).await;
+        for (what, heard) in [
+            (
+                "getComputedStyle(chat.lastChild, '::before').content",
+                "\"You: \"",
+            ),
+            (
+                "getComputedStyle(chat.lastChild, '::before').position",
+                "static",
+            ), // or it is a block of its own
+            ("chat.querySelector('time').ariaHidden", "true"),
+            (
+                "[chat.role, state.role, chat.contains(waiting)].join()",
+                "log,status,false",
+            ),
+            ("input.ariaLabel", "Message"),
+        ] {
+            tab.expect(what, json!(heard)).await;
+        }
+    });
+}
+
+#[test]
+fn axe_finds_nothing_in_light_and_in_dark() {
+    in_chromium(async |tab, server, mut other| {
+        let axe = std::env::var("AXE").expect("AXE should be the path of axe-core's axe.min.js");
+        let axe = std::fs::read_to_string(axe).unwrap();
+        tab.open(&server.address).await;
+        tab.0.execute(&axe, vec![]).await.unwrap();
+        finds_nothing(tab, "empty").await;
+        send(&mut other, "of another").await;
+        tab.send("my own").await;
+        tab.until("chat.childElementCount === 2").await;
+        server.signal("STOP").await;
+        tab.send("on its way").await;
+        tab.expect("waiting.childElementCount", 1).await;
+        finds_nothing(tab, "waiting").await;
+        tab.until("chat.querySelector('.unheard') !== null").await;
+        finds_nothing(tab, "lost").await;
+    });
+}
+
+async fn finds_nothing(tab: &Tab, when: &str) {
+    let run = "const done = arguments[arguments.length - 1];
+        axe.run().then((result) => done(result.violations.map((found) => found.id + found.nodes.map((node) => node.html))))";
+    for scheme in ["light", "dark"] {
+        let sheet = format!("* {{ color-scheme: {scheme} !important }}");
+        tab.ask(&format!(
+            "(window.sheet ??= new CSSStyleSheet(), sheet.replaceSync('{sheet}'), document.adoptedStyleSheets = [sheet], 0)"
+        )).await;
+        tab.until_drawn().await;
+        let found = tab.0.execute_async(run, vec![]).await.unwrap();
+        assert_eq!(found, json!([]), "{when}, {scheme}");
+    }
 }
