@@ -132,7 +132,7 @@ async fn beside_a_slow_client_nobody_waits_for_a_second_and_it_stays_although_th
 /// As one far away does, to whose kernel the server's sends no more before it hears from it.
 #[tokio::test]
 #[ignore = "takes 5 to 12 seconds"]
-async fn a_client_that_takes_something_now_and_then_stays() {
+async fn a_client_that_takes_something_now_and_then_stays_until_it_stops() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
     let mut slow = server.join_slow().await.into_inner();
@@ -143,6 +143,10 @@ async fn a_client_that_takes_something_now_and_then_stays() {
         sleep(Duration::from_millis(1_200)).await;
     }
     server.assert_all_stayed();
+    let stops = Instant::now();
+    server.logs(STUCK).await;
+    let took = stops.elapsed().as_secs_f64();
+    assert!((0.2..1.7).contains(&took), "dropped after {took} s");
 }
 
 #[tokio::test]
