@@ -18,10 +18,7 @@ async fn an_address_that_cannot_be_opened_is_reported_in_one_plain_line() {
         assert_eq!(problem.lines().count(), 1, "{problem}");
         let start = format!("cannot listen on {argument}: ");
         let end = "; try `cargo run -- 127.0.0.1:8081`\n";
-        assert!(
-            problem.starts_with(&start) && problem.ends_with(end),
-            "{problem}"
-        );
+        assert!(problem.starts_with(&start) && problem.ends_with(end), "{problem}");
         assert!(output.stdout.is_empty());
     }
 }
@@ -132,10 +129,7 @@ async fn amid_traffic_too_a_client_that_closes_is_told_from_one_that_is_lost() {
 #[tokio::test]
 async fn the_room_goes_on_when_its_output_fails() {
     let address = free_address();
-    let full = format!(
-        "exec {} {address} >/dev/full 2>/dev/full",
-        built_chat().display()
-    );
+    let full = format!("exec {} {address} >/dev/full 2>/dev/full", built_chat().display());
     let server = Server::at(address, start(&mut program("sh", &["-c", &full])));
     listens(&server.address).await;
     let origin = Some("http://evil.example");

@@ -113,10 +113,7 @@ pub fn flood(mut stream: std::net::TcpStream, bytes: Vec<u8>) {
 pub fn shout(client: Socket, length: usize) {
     let stream = blocking(client.into_inner());
     drain_at(f64::INFINITY, stream.try_clone().unwrap());
-    flood(
-        stream,
-        frame(TEXT, vec![b'x'; length]).repeat(1 + 65_536 / (length + 1)),
-    );
+    flood(stream, frame(TEXT, vec![b'x'; length]).repeat(1 + 65_536 / (length + 1)));
 }
 
 /// For threads: they leave this one to the tests' own clients.
