@@ -8,7 +8,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
@@ -124,7 +124,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     if code != 1000 {
         let close = Message::close_with(code, reason);
         let _ = room.broadcast.send((Some(id), close)).await;
-        // Closing now, with bytes unread, would reset the connection and lose the frame.
+        // Closing with bytes unread would reset the connection, and lose the frame. So this reads
+        // on until the client answers. One that lags may be cut off before its turn comes.
         let _ = timeout(CLOSE_TIMEOUT, async {
             loop {
                 if let Err(Close(1000, _)) = read_message(&mut stream, &mut dropped).await {
@@ -217,6 +218,7 @@ async fn read_message(
     loop {
         task::coop::consume_budget().await; // or a flood of pings would keep everyone waiting
         let message = tokio::select! {
+            // After an error, `next` returns `None` for good, which matches nothing here.
             Some(message) = stream.next() => message.map_err(close_reason)?,
             _ = &mut *dropped => return Err(Close(1000, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
@@ -254,7 +256,7 @@ fn close_reason(error: warp::Error) -> Close {
 }
 
 /// Writes a client's messages until its socket is full. Once the socket can take more, `cx` wakes
-/// `handle_messages`.
+/// `handle_messages`. Each round starts with a full flush, or pongs could leave no room to feed.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
     // The first try is without `cx`, or anything the client sends would wake `handle_messages`.
     while client.sink.flush().now_or_never().is_some()
@@ -297,22 +299,21 @@ async fn shut_down(room: Room) {
 /// inherit the listener's options.
 async fn listen(address: &str) -> io::Result<TcpListener> {
     let address = lookup_host(address).await?.next().unwrap(); // on success, there is one
-    let (socket, localhost): (_, IpAddr) = if address.is_ipv4() {
-        (TcpSocket::new_v4()?, Ipv4Addr::LOCALHOST.into())
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
     } else {
-        (TcpSocket::new_v6()?, Ipv6Addr::LOCALHOST.into())
-    };
+        TcpSocket::new_v6()
+    }?;
     socket.set_nodelay(true)?; // small messages go out at once
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_reuseaddr(cfg!(unix))?; // the port can be opened again right after a stop
     socket.bind(address)?;
     let listener = socket.listen(1024)?;
-    let mut address = listener.local_addr()?;
-    if address.ip().is_unspecified() {
-        address.set_ip(localhost); // browsers don't open http://0.0.0.0
-    }
-    let _ = writeln!(io::stdout(), "http://{address}");
+    let url = format!("http://{}", listener.local_addr()?)
+        .replace("//0.0.0.0", "//127.0.0.1") // browsers don't open http://0.0.0.0
+        .replace("[::]", "[::1]");
+    let _ = writeln!(io::stdout(), "{url}");
     Ok(listener)
 }
 
