@@ -25,18 +25,13 @@ async fn go_chat() -> Server {
 
 /// Builds the program, unchanged except for its port.
 fn build() -> PathBuf {
-    let go =
-        include_str!("../../examples/go/main.go").replace("\t\"log\"\n", "\t\"log\"\n\t\"os\"\n");
+    let go = include_str!("../../examples/go/main.go").replace("\t\"log\"\n", "\t\"log\"\n\t\"os\"\n");
     let go = go.replace("\":8080\"", "os.Getenv(\"ADDRESS\")");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(folder.join("main.go"), go).unwrap();
     let mut build = Command::new("go"); // apt-get install golang-go golang-github-gorilla-websocket-dev
-    build
-        .args(["build", "-o", "go-program", "main.go"])
-        .current_dir(folder);
-    build
-        .env("GO111MODULE", "off")
-        .env("GOPATH", "/usr/share/gocode");
+    build.args(["build", "-o", "go-program", "main.go"]).current_dir(folder);
+    build.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode");
     assert!(build.status().unwrap().success());
     folder.join("go-program")
 }
@@ -58,9 +53,7 @@ async fn many_clients_that_join_at_once_crash_it() {
             let address = &server.address;
             let joins = (0..300).map(|_| async move {
                 let stream = TcpStream::connect(address).await.ok()?;
-                client_async(format!("ws://{address}/ws"), stream)
-                    .await
-                    .ok()
+                client_async(format!("ws://{address}/ws"), stream).await.ok()
             });
             let _ = timeout(NEVER, join_all(joins)).await;
         }

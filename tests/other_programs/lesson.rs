@@ -64,9 +64,7 @@ fn the_compiler_says_what_the_table_says() {
     let copy = Variant::new("lesson-compiler", BARE);
     let mut count = 0;
     for row in rows(section("## What the compiler says, and why")) {
-        let [before, after, error, _why] = &row[..] else {
-            panic!("four columns: {row:?}")
-        };
+        let [before, after, error, _why] = &row[..] else { panic!("four columns: {row:?}") };
         let mut changed = BARE.replace("../index.html", "index.html");
         for (before, after) in before.split("<br>").zip(after.split("<br>")) {
             let (before, after) = (before.trim_matches('`'), after.trim_matches('`'));
@@ -154,11 +152,7 @@ async fn exercise_3_takes_texts_from_outside() {
     let server = solve(3).await;
     let mut anna = server.join().await;
     let long = "x".repeat(MAX_MESSAGE);
-    for (text, site, status) in [
-        ("no", "[::2]", 403),
-        (&long, "[::1]", 413),
-        ("yes", "[::1]", 204),
-    ] {
+    for (text, site, status) in [("no", "[::2]", 403), (&long, "[::1]", 413), ("yes", "[::1]", 204)] {
         let length = text.len() + 2;
         let head = format!("POST /say HTTP/1.1\r\nHost: [::1]\r\nOrigin: http://{site}");
         let body = format!("Content-Length: {length}\r\nConnection: close\r\n\r\n\"{text}\"");

@@ -13,7 +13,5 @@ mod support;
 fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let start = format!("\n```{language}\n");
     let blocks = page.split(&start).skip(1);
-    blocks
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect()
+    blocks.map(|rest| rest.split("```").next().unwrap()).collect()
 }

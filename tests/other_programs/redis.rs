@@ -63,11 +63,7 @@ impl Redis {
         command.args(options.split_whitespace());
         command.current_dir(folder).stdout(Stdio::null());
         let process = start(&mut command);
-        let redis = Redis {
-            process,
-            address,
-            command,
-        };
+        let redis = Redis { process, address, command };
         redis.until_it_answers().await;
         redis
     }

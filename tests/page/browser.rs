@@ -62,9 +62,7 @@ fn run(engines: &[Engine], test: impl AsyncFn(&Tab, Server, Socket) + Sync) {
     std::thread::scope(|threads| {
         for &engine in engines {
             let thread = std::thread::Builder::new().name(format!("{engine:?}")); // a failure names it
-            thread
-                .spawn_scoped(threads, move || run_in(engine))
-                .unwrap();
+            thread.spawn_scoped(threads, move || run_in(engine)).unwrap();
         }
     });
 }
@@ -97,14 +95,8 @@ impl Browser {
         let port = driver.rsplit(':').next().unwrap();
         // It ends when this process does, as its standard input ends then, and takes the browser with it.
         let mut command = Command::new("sh");
-        command.args([
-            "-c",
-            &format!("setsid sh -c '{program} --port={port} & cat; kill 0'"),
-        ]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.args(["-c", &format!("setsid sh -c '{program} --port={port} & cat; kill 0'")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = start(&mut command);
         timeout(LIMIT, listens(&driver)).await.expect(&missing);
         let mut builder = ClientBuilder::new(HttpConnector::new());
@@ -112,11 +104,7 @@ impl Browser {
         let client = builder.connect(&format!("http://{driver}")).await;
         let client = client.unwrap_or_else(|error| panic!("{missing}: {error}"));
         let first = client.window().await.unwrap();
-        Browser {
-            first,
-            client,
-            _process: process,
-        }
+        Browser { first, client, _process: process }
     }
 
     /// A new window. The previous test's windows are closed.
@@ -127,10 +115,7 @@ impl Browser {
                 self.client.close_window().await.unwrap();
             }
         }
-        self.client
-            .switch_to_window(self.first.clone())
-            .await
-            .unwrap();
+        self.client.switch_to_window(self.first.clone()).await.unwrap();
         let tab = Tab(self.client.clone());
         tab.new_window().await;
         tab
@@ -187,8 +172,7 @@ impl Tab {
     /// Waits until the text of the chat's last line is `text`.
     pub async fn until_last(&self, text: &str) {
         let text = json!(text);
-        self.until(&format!("chat.lastChild?.firstChild.data === {text}"))
-            .await;
+        self.until(&format!("chat.lastChild?.firstChild.data === {text}")).await;
     }
 
     /// Waits until the chat shows these lines: kinds and texts.
@@ -228,9 +212,7 @@ impl Tab {
     pub async fn press(&self, key: impl Into<char>) {
         let value = key.into();
         let keys = KeyActions::new("keys".into());
-        let press = keys
-            .then(KeyAction::Down { value })
-            .then(KeyAction::Up { value });
+        let press = keys.then(KeyAction::Down { value }).then(KeyAction::Up { value });
         self.0.perform_actions(press).await.unwrap();
     }
 

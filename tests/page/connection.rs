@@ -27,8 +27,7 @@ fn a_lost_connection_is_told_and_restored_and_nothing_typed_is_lost() {
         tab.type_in("half a thou").await;
         tab.count_attempts().await;
         end(&mut server).await;
-        tab.until("state.textContent === 'Not connected, retrying'")
-            .await;
+        tab.until("state.textContent === 'Not connected, retrying'").await;
         let told = "note: Disconnected: the server is shutting down.";
         tab.until_lines(&[told]).await;
         // That is read aloud once, however often the page tries again in vain. Enter says that it does nothing.
@@ -36,13 +35,8 @@ fn a_lost_connection_is_told_and_restored_and_nothing_typed_is_lost() {
         tab.until("asked >= 3").await;
         tab.expect("'read' in window", false).await;
         tab.send("ght").await;
-        tab.until("window.read && input.value === 'half a thought'")
-            .await;
-        tab.expect(
-            "[chat.childElementCount, state.className]",
-            json!([1, "lost"]),
-        )
-        .await;
+        tab.until("window.read && input.value === 'half a thought'").await;
+        tab.expect("[chat.childElementCount, state.className]", json!([1, "lost"])).await;
 
         let _server = again(&server).await;
         tab.until_connected().await;
@@ -73,8 +67,7 @@ fn a_stable_connection_resets_the_backoff() {
         tab.until("asked === 3").await; // the next would be at least two seconds away
         let mut server = again(&server).await;
         tab.until_connected().await;
-        tab.ask("setTimeout(() => { window.held = true }, 10_500)")
-            .await;
+        tab.ask("setTimeout(() => { window.held = true }, 10_500)").await;
         tab.until("window.held === true").await;
         tab.ask("asked = 0").await;
         end(&mut server).await;
@@ -99,8 +92,7 @@ fn a_text_that_nobody_got_is_told_and_tried_again_alone() {
         send(&mut other, "there? is anybody").await;
         tab.until_last("there? is anybody").await;
         tab.expect("waiting.childElementCount", 2).await;
-        tab.until("state.className === 'lost' && waiting.childElementCount === 0")
-            .await;
+        tab.until("state.className === 'lost' && waiting.childElementCount === 0").await;
         let mut lines = vec![
             "own: heard",
             "other: there? is anybody",
@@ -110,8 +102,7 @@ fn a_text_that_nobody_got_is_told_and_tried_again_alone() {
         ];
         tab.until_lines(&lines).await;
         let label = "chat.lastChild.querySelector('button').textContent";
-        tab.expect(label, "May not have been delivered. Try again")
-            .await;
+        tab.expect(label, "May not have been delivered. Try again").await;
         relay.to_server.send(Flow::Cut).unwrap();
         tab.click("#chat .unheard button").await; // too early: it stays
         tab.until_lines(&lines).await;
@@ -140,8 +131,7 @@ fn a_page_that_hung_for_15_seconds_or_has_a_slow_line_sees_its_echo_first() {
         }, { once: true })";
         tab.ask(hang).await;
         tab.type_in("heard").await;
-        tab.ask("setTimeout(() => document.getElementById('send').click())")
-            .await;
+        tab.ask("setTimeout(() => document.getElementById('send').click())").await;
         tab.until("chat.childElementCount === 1").await;
         tab.until_lines(&["own: heard"]).await;
         relay.to_server.send(Flow::Rate(600)).unwrap(); // bytes a second: 7 s for the longest text
@@ -150,11 +140,7 @@ fn a_page_that_hung_for_15_seconds_or_has_a_slow_line_sees_its_echo_first() {
             tab.send("").await;
         }
         tab.until("chat.childElementCount === 3").await;
-        tab.expect(
-            "[chat.lastChild.className, state.textContent]",
-            json!(["own", "Connected"]),
-        )
-        .await;
+        tab.expect("[chat.lastChild.className, state.textContent]", json!(["own", "Connected"])).await;
     });
 }
 

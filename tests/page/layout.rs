@@ -7,12 +7,7 @@ use serde_json::json;
 #[test]
 fn a_text_runs_in_its_own_direction_and_its_time_stands_at_its_end() {
     everywhere(async |tab, _server, mut other| {
-        for text in [
-            "hello",
-            "שלום, מה שלומך?",
-            "photo_\u{202e}gnp.exe",
-            "\u{202e}\u{2066}turned",
-        ] {
+        for text in ["hello", "שלום, מה שלומך?", "photo_\u{202e}gnp.exe", "\u{202e}\u{2066}turned"] {
             send(&mut other, text).await;
         }
         tab.until("chat.childElementCount === 4").await;
@@ -46,13 +41,9 @@ fn in_a_small_window_nothing_scrolls_sideways_and_there_is_room_to_write() {
         send(&mut other, "m".repeat(1000)).await;
         tab.until("chat.childElementCount === 1").await;
         // A frame of 320 pixels: not every engine's window can be as narrow.
-        tab.ask("document.documentElement.style.width = '320px'")
-            .await;
+        tab.ask("document.documentElement.style.width = '320px'").await;
         for size in ["100%", "200%"] {
-            tab.ask(&format!(
-                "document.documentElement.style.fontSize = '{size}'"
-            ))
-            .await;
+            tab.ask(&format!("document.documentElement.style.fontSize = '{size}'")).await;
             tab.ask("(form.style.paddingInline = scroller.firstElementChild.style.paddingInline = '1rem')").await;
             let wide = "[scroller, document.body, form].filter((part) => part.scrollWidth > part.clientWidth).length";
             tab.expect(wide, 0).await;
@@ -61,8 +52,7 @@ fn in_a_small_window_nothing_scrolls_sideways_and_there_is_room_to_write() {
             assert!(letters > 5.0, "{letters} letters in text of {size}");
         }
         // On a phone on its side, with its keyboard open.
-        tab.ask("(document.documentElement.style = '', document.body.style.height = '180px')")
-            .await;
+        tab.ask("(document.documentElement.style = '', document.body.style.height = '180px')").await;
         let seen = "[input.getBoundingClientRect().bottom <= 180, scroller.clientHeight > 20]";
         tab.expect(seen, json!([true, true])).await;
     });
@@ -74,8 +64,7 @@ fn everything_scrolls_the_lines_and_the_first_scroll_bar_moves_nothing() {
         tab.0.set_window_size(1400, 700).await.unwrap();
         tab.send("the first line").await;
         tab.until_lines(&["own: the first line"]).await;
-        let edges =
-            "[state, chat.querySelector('.own'), document.getElementById('send')].map((part) =>
+        let edges = "[state, chat.querySelector('.own'), document.getElementById('send')].map((part) =>
             Math.round(part.getBoundingClientRect().right))";
         let before = tab.ask(edges).await;
         send_numbers(&mut other, 100, 3).await;
@@ -83,7 +72,8 @@ fn everything_scrolls_the_lines_and_the_first_scroll_bar_moves_nothing() {
         tab.expect(edges, before.clone()).await;
         let all: Vec<_> = before.as_array().unwrap().iter().collect();
         assert!(all.iter().all(|edge| *edge == all[0]), "{all:?}"); // and they are aligned
-        let beside = "[5, innerWidth - 40].map((x) => document.elementFromPoint(x, innerHeight / 2).closest('#scroller').id)";
+        let beside =
+            "[5, innerWidth - 40].map((x) => document.elementFromPoint(x, innerHeight / 2).closest('#scroller').id)";
         tab.expect(beside, json!(["scroller", "scroller"])).await;
     });
 }
@@ -91,25 +81,17 @@ fn everything_scrolls_the_lines_and_the_first_scroll_bar_moves_nothing() {
 #[test]
 fn screen_readers_hear_what_matters() {
     in_chromium(async |tab, _server, _other| {
-        let added = "new MutationObserver(([{ addedNodes: [line] }]) => { window.isNew = line !== waiting.firstChild; })
+        let added =
+            "new MutationObserver(([{ addedNodes: [line] }]) => { window.isNew = line !== waiting.firstChild; })
             .observe(chat, { childList: true })";
         tab.ask(added).await;
         tab.send("my own").await;
         tab.until_lines(&["own: my own"]).await;
         for (what, heard) in [
-            (
-                "getComputedStyle(chat.lastChild, '::before').content",
-                "\"You: \"",
-            ),
-            (
-                "getComputedStyle(chat.lastChild, '::before').position",
-                "static",
-            ), // or it is a block of its own
+            ("getComputedStyle(chat.lastChild, '::before').content", "\"You: \""),
+            ("getComputedStyle(chat.lastChild, '::before').position", "static"), // or it is a block of its own
             ("chat.querySelector('time').ariaHidden", "true"),
-            (
-                "[chat.role, state.role, chat.contains(waiting)].join()",
-                "log,status,false",
-            ),
+            ("[chat.role, state.role, chat.contains(waiting)].join()", "log,status,false"),
             ("input.ariaLabel", "Message"),
         ] {
             tab.expect(what, json!(heard)).await;

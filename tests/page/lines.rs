@@ -30,9 +30,7 @@ fn twenty_thousand_messages_leave_the_tab_usable() {
             }
             send(&mut shout, "the last").await;
         };
-        timeout(3 * LIMIT, flood)
-            .await
-            .expect("the page holds the room up");
+        timeout(3 * LIMIT, flood).await.expect("the page holds the room up");
         tab.type_in("I am still here").await;
         tab.until_last("the last").await;
         tab.expect("chat.childElementCount", 1000).await;
@@ -73,8 +71,7 @@ fn no_text_freezes_the_page() {
                 send(&mut other, &text).await;
             }
             lines += 5;
-            tab.until(&format!("chat.childElementCount === {lines}"))
-                .await;
+            tab.until(&format!("chat.childElementCount === {lines}")).await;
             tab.until_drawn().await;
             let longest = tab.ask("longest").await.as_f64().unwrap();
             let first: String = text.chars().take(5).collect();
@@ -91,8 +88,7 @@ fn new_messages_neither_move_nor_take_what_is_read() {
         tab.until_last("989.").await;
         tab.until(AT_END).await;
         tab.expect("more.textContent", "").await;
-        tab.ask("(window.read = chat.children[10]).scrollIntoView()")
-            .await;
+        tab.ask("(window.read = chat.children[10]).scrollIntoView()").await;
         tab.until("scroller.scrollTop < -1000").await;
         tab.until(STILL).await;
         let place = "read.isConnected && read.getBoundingClientRect().top";
@@ -103,17 +99,13 @@ fn new_messages_neither_move_nor_take_what_is_read() {
             tab.until_last("the last").await;
             tab.until_drawn().await;
             let after = tab.ask(place).await.as_f64().unwrap();
-            assert!(
-                (after - before).abs() < 1.5,
-                "moved from {before} to {after}"
-            );
+            assert!((after - before).abs() < 1.5, "moved from {before} to {after}");
             tab.ask("chat.lastChild.firstChild.data = 'seen'").await;
         }
         tab.expect("chat.childElementCount > 1000", true).await;
         // The button leads to the end, and what is typed goes into the input.
         tab.click("#more").await;
-        tab.until(&format!("more.textContent === '' && {AT_END}"))
-            .await;
+        tab.until(&format!("more.textContent === '' && {AT_END}")).await;
         tab.press('x').await;
         tab.until("input.value === 'x'").await;
         send(&mut other, "followed again").await;

@@ -35,54 +35,42 @@ fn with_names_before_the_texts_one_line_of_the_page_changes() {
             Object.defineProperty(WebSocket.prototype, 'onmessage', {
                 set(show) { set.call(this, show && (({ data }) => show({ data: `client 7: ${data}` }))) },
             });";
-        let page = PAGE.replacen("<script>", named, 1).replace(
-            "text === sent[0]?.text",
-            "text.replace(/^client \\d+: /, \"\") === sent[0]?.text",
-        );
+        let page = PAGE
+            .replacen("<script>", named, 1)
+            .replace("text === sent[0]?.text", "text.replace(/^client \\d+: /, \"\") === sent[0]?.text");
         let relay = with_page(&server, page).await;
         tab.open(&relay.address).await;
         tab.send("hello").await;
         tab.until_lines(&["own: client 7: hello"]).await;
         send(&mut server.join().await, "not mine").await;
-        tab.until_lines(&["own: client 7: hello", "other: client 7: not mine"])
-            .await;
+        tab.until_lines(&["own: client 7: hello", "other: client 7: not mine"]).await;
     });
 }
 
 #[test]
 fn where_websockets_are_forbidden_it_says_so() {
     in_chromium(async |tab, server, _other| {
-        let forbids =
-            "<script>window.WebSocket = class { constructor() { throw new Error('forbidden'); } };";
+        let forbids = "<script>window.WebSocket = class { constructor() { throw new Error('forbidden'); } };";
         let relay = with_page(&server, PAGE.replacen("<script>", forbids, 1)).await;
         tab.goto(&relay.address).await;
-        tab.until("state.textContent.startsWith('No WebSocket opens')")
-            .await;
+        tab.until("state.textContent.startsWith('No WebSocket opens')").await;
     });
 }
 
 #[test]
 fn attempts_back_off_when_the_server_closes_at_once() {
     in_chromium(async |tab, server, _other| {
-        let mut relay = Relay::http(&server.address, |head| {
-            if head.starts_with("GET /ws") {
-                Action::Drop
-            } else {
-                forward(head)
-            }
-        })
-        .await;
+        let mut relay =
+            Relay::http(&server.address, |head| if head.starts_with("GET /ws") { Action::Drop } else { forward(head) })
+                .await;
         tab.goto(&relay.address).await;
         within(relay.requests("GET /ws", 1)).await;
         let begin = Instant::now();
-        timeout(3 * LIMIT, relay.requests("GET /ws", 5))
-            .await
-            .unwrap();
+        timeout(3 * LIMIT, relay.requests("GET /ws", 5)).await.unwrap();
         // The shortest waits are 0.25, 0.5, 1, 2 and 4 seconds.
         assert!(begin.elapsed() > Duration::from_secs(7));
         // It doesn't repeat itself.
-        tab.until_lines(&["note: Reconnected. You may have missed messages."])
-            .await;
+        tab.until_lines(&["note: Reconnected. You may have missed messages."]).await;
     });
 }
 
@@ -102,8 +90,7 @@ fn while_a_server_behind_a_proxy_is_down_no_websocket_is_opened() {
         tab.goto(&relay.address).await;
         let asked = within(relay.requests("HEAD", 4)).await;
         assert!(!asked.iter().any(|head| head.starts_with("GET /ws")));
-        tab.expect("state.textContent", "Not connected, retrying")
-            .await;
+        tab.expect("state.textContent", "Not connected, retrying").await;
         away.store(false, Ordering::Relaxed);
         tab.until_connected().await;
         tab.expect("chat.childElementCount", 0).await; // it wasn't connected before
@@ -117,9 +104,7 @@ fn a_refused_page_says_so_and_one_that_was_let_in_does_not() {
         let refuses = refuse.clone();
         // A proxy that doesn't pass on `Host`: to the room, the page has another origin.
         let mut relay = Relay::http(&server.address, move |head| {
-            let host = head
-                .lines()
-                .find(|line| line.to_lowercase().starts_with("host:"));
+            let host = head.lines().find(|line| line.to_lowercase().starts_with("host:"));
             if head.starts_with("GET /ws") && refuses.load(Ordering::Relaxed) {
                 Action::Forward(head.replace(host.unwrap(), "Host: 127.0.0.1"))
             } else {
@@ -137,8 +122,7 @@ fn a_refused_page_says_so_and_one_that_was_let_in_does_not() {
         tab.until("state.className === 'lost'").await;
         relay.to_client.send(Flow::Open).unwrap();
         within(relay.requests("GET /ws", 3)).await;
-        tab.expect("state.textContent", "Not connected, retrying")
-            .await;
+        tab.expect("state.textContent", "Not connected, retrying").await;
         tab.expect("chat.childElementCount", 0).await;
     });
 }
@@ -146,26 +130,17 @@ fn a_refused_page_says_so_and_one_that_was_let_in_does_not() {
 #[test]
 fn behind_an_expired_login_it_says_to_reload() {
     in_chromium(async |tab, server, _other| {
-        for status in [
-            "302 Found\r\nLocation: https://login.example/",
-            "401 Unauthorized",
-            "403 Forbidden",
-        ] {
+        for status in ["302 Found\r\nLocation: https://login.example/", "401 Unauthorized", "403 Forbidden"] {
             let ended = Arc::new(AtomicBool::new(false));
             let has_ended = ended.clone();
             let relay = Relay::http(&server.address, move |head| {
-                if has_ended.load(Ordering::Relaxed) {
-                    Action::Reply(status.to_owned())
-                } else {
-                    forward(head)
-                }
+                if has_ended.load(Ordering::Relaxed) { Action::Reply(status.to_owned()) } else { forward(head) }
             })
             .await;
             tab.open(&relay.address).await;
             ended.store(true, Ordering::Relaxed);
             relay.to_client.send(Flow::Cut).unwrap();
-            tab.until("state.textContent === 'Signed out? Reload the page'")
-                .await;
+            tab.until("state.textContent === 'Signed out? Reload the page'").await;
         }
     });
 }
@@ -197,9 +172,7 @@ fn requests_without_an_answer_time_out() {
         let (question, socket) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let relay = Relay::http(&server.address, move |head| {
             let is_first = |count: &AtomicUsize| count.fetch_add(1, Ordering::Relaxed) == 0;
-            if head.starts_with("HEAD") && is_first(&question)
-                || head.starts_with("GET /ws") && is_first(&socket)
-            {
+            if head.starts_with("HEAD") && is_first(&question) || head.starts_with("GET /ws") && is_first(&socket) {
                 Action::Hang
             } else {
                 forward(head)

@@ -37,7 +37,8 @@ fn text_that_looks_like_html_is_shown_as_text() {
         let elements = "chat.querySelectorAll(':not(#chat > div, #chat > div > time)').length";
         tab.expect(elements, 0).await;
         // Two spaces and a line break are visible.
-        let seen = "[chat.innerText.includes('a  b\\nc'), chat.lastChild.offsetHeight > 1.5 * chat.firstChild.offsetHeight]";
+        let seen =
+            "[chat.innerText.includes('a  b\\nc'), chat.lastChild.offsetHeight > 1.5 * chat.firstChild.offsetHeight]";
         tab.expect(seen, json!([true, true])).await;
     });
 }
@@ -75,11 +76,9 @@ fn an_echo_is_my_own_text_to_the_letter_and_in_the_order_in_which_i_sent() {
         tab.until_lines(&others).await;
         tab.expect("waiting.childElementCount", 2).await;
         // A browser that translates the page changes the line, but not what was sent.
-        tab.ask("waiting.firstChild.firstChild.replaceWith('gut')")
-            .await;
+        tab.ask("waiting.firstChild.firstChild.replaceWith('gut')").await;
         relay.to_server.send(Flow::Open).unwrap();
-        tab.until_lines(&[&others[..], &["own: ok", "own: no"]].concat())
-            .await;
+        tab.until_lines(&[&others[..], &["own: ok", "own: no"]].concat()).await;
         tab.expect("waiting.childElementCount", 0).await;
     });
 }
@@ -110,16 +109,9 @@ fn a_sent_line_waits_for_its_echo_and_stays_in_place() {
         let places = tab.ask("[...places]").await;
         assert_eq!(places.as_array().unwrap().len(), 1, "{places}");
         // Side and colour set it apart from the others.
-        for style in [
-            "getComputedStyle(chat.LINE).backgroundColor",
-            "chat.LINE.offsetLeft",
-        ] {
+        for style in ["getComputedStyle(chat.LINE).backgroundColor", "chat.LINE.offsetLeft"] {
             let another = tab.ask(&style.replace("LINE", "firstChild")).await;
-            assert_ne!(
-                another,
-                tab.ask(&style.replace("LINE", "lastChild")).await,
-                "{style}"
-            );
+            assert_ne!(another, tab.ask(&style.replace("LINE", "lastChild")).await, "{style}");
         }
     });
 }
@@ -140,11 +132,7 @@ fn what_is_too_long_stays_in_the_input_whole() {
             tab.send("").await;
             tab.until_last(&text.repeat(letters)).await;
         }
-        tab.expect(
-            "[chat.childElementCount, state.textContent]",
-            json!([2, "Connected"]),
-        )
-        .await;
+        tab.expect("[chat.childElementCount, state.textContent]", json!([2, "Connected"])).await;
     });
 }
 
@@ -212,8 +200,7 @@ fn what_is_copied_are_the_texts_alone() {
         send_numbers(&mut other, 3, 1).await;
         tab.until_last("2").await;
         tab.ask("getSelection().selectAllChildren(chat)").await;
-        tab.expect("getSelection().toString().trim()", "0\n1\n2")
-            .await;
+        tab.expect("getSelection().toString().trim()", "0\n1\n2").await;
     });
 }
 
@@ -227,18 +214,12 @@ fn a_run_of_lines_tells_its_time_once_and_a_new_day_is_told() {
         })()";
         tab.ask(clock).await;
         for (minutes, text) in [(0, "one"), (0, "two"), (1, "three"), (24 * 60, "four")] {
-            tab.ask(&format!("today.setMinutes(today.getMinutes() + {minutes})"))
-                .await;
+            tab.ask(&format!("today.setMinutes(today.getMinutes() + {minutes})")).await;
             send(&mut other, text).await;
             tab.until_last(text).await;
         }
-        tab.expect(
-            "chat.querySelectorAll('.other time:not([hidden])').length",
-            json!(3),
-        )
-        .await;
-        let days =
-            "new Set([...chat.querySelectorAll('.note')].map((day) => day.firstChild.data)).size";
+        tab.expect("chat.querySelectorAll('.other time:not([hidden])').length", json!(3)).await;
+        let days = "new Set([...chat.querySelectorAll('.note')].map((day) => day.firstChild.data)).size";
         tab.expect(days, 2).await; // the first line's, too, as the page was loaded on another day
     });
 }

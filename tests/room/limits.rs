@@ -43,11 +43,7 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
         clients.push((bytes, stream, close));
     }
     for (bytes, mut stream, (code, reason)) in clients {
-        assert_eq!(
-            rest(&mut stream).await,
-            server_close(code, reason),
-            "{bytes:x?}"
-        );
+        assert_eq!(rest(&mut stream).await, server_close(code, reason), "{bytes:x?}");
         let line = server.logs("left").await;
         assert!(line.contains(reason), "{line}: {bytes:x?}");
     }
@@ -72,10 +68,7 @@ async fn a_client_that_answers_its_close_frame_sees_the_end_at_once_whatever_it_
     let _load = LOAD.lock().await;
     let server = Server::start().await;
     let mut listener = server.join().await;
-    for (violation, code) in [
-        (frame(BINARY, "x"), 1003),
-        (frame(TEXT, vec![b'x'; MAX_MESSAGE + 1]), 1009),
-    ] {
+    for (violation, code) in [(frame(BINARY, "x"), 1003), (frame(TEXT, vec![b'x'; MAX_MESSAGE + 1]), 1009)] {
         let mut client = server.join().await;
         let bytes = [violation, frame(TEXT, "more").repeat(5_000)].concat();
         within(client.get_mut().write_all(&bytes)).await.unwrap();
@@ -126,10 +119,7 @@ async fn a_flood_of_small_frames_keeps_nobody_waiting() {
             best = best.min(round_trips(&mut talker, 1).await);
         }
         println!("{what}: a round trip took {best:?}");
-        assert!(
-            best < Duration::from_millis(most),
-            "{what}: it took {best:?}"
-        );
+        assert!(best < Duration::from_millis(most), "{what}: it took {best:?}");
     }
 }
 

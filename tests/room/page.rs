@@ -8,11 +8,7 @@ async fn the_page_is_served_at_the_root_and_nothing_elsewhere() {
     let page = server.http("GET /").await;
     let (head, body) = page.split_once("\r\n\r\n").unwrap();
     assert_eq!(body, include_str!("../../index.html"));
-    for header in [
-        "content-type: text/html; charset=utf-8",
-        "cache-control: no-cache",
-        "x-frame-options: DENY",
-    ] {
+    for header in ["content-type: text/html; charset=utf-8", "cache-control: no-cache", "x-frame-options: DENY"] {
         assert!(head.contains(header), "{head}");
     }
     for (request, status) in [
@@ -78,10 +74,5 @@ async fn only_our_own_page_and_programs_may_join() {
     }
     let origin = "http://\"evil\t.example"; // nothing foreign on the terminal
     upgrade_status(&address, &address, Some(origin)).await;
-    assert!(
-        server
-            .logs("refused")
-            .await
-            .contains(r#""http://\"evil\t.example""#)
-    );
+    assert!(server.logs("refused").await.contains(r#""http://\"evil\t.example""#));
 }

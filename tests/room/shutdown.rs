@@ -62,10 +62,7 @@ async fn a_client_that_joins_during_the_shutdown_gets_1001_too_and_nobody_can_pr
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
     let mut half_request = server.connect().await;
-    half_request
-        .write_all(b"GET / HTTP/1.1\r\nHo")
-        .await
-        .unwrap();
+    half_request.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     let mut never_answers = server.join().await.into_inner();
     let mut late = server.connect().await;
     let request = "GET /ws HTTP/1.1\r\nHost: chat\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
@@ -77,9 +74,7 @@ async fn a_client_that_joins_during_the_shutdown_gets_1001_too_and_nobody_can_pr
     server.signal("INT").await;
     let close = server_close(1001, SHUTTING_DOWN);
     let mut received = vec![0; close.len()];
-    within(never_answers.read_exact(&mut received))
-        .await
-        .unwrap();
+    within(never_answers.read_exact(&mut received)).await.unwrap();
     assert_eq!(received, close);
     let newcomer = TcpStream::connect(&server.address).await;
     assert!(newcomer.is_err(), "the port is still open");

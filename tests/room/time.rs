@@ -28,8 +28,7 @@ fn the_limits_are_the_documented_ones() {
         assert!(operating.contains(&row), "not documented: {row}");
     }
     let bare = include_str!("../../examples/bare.rs").lines().count();
-    let values =
-        format!("4 KiB|8,192 messages|4,096 messages|32 MiB|1.5 s|25 s|130 s|2 s|{bare} lines");
+    let values = format!("4 KiB|8,192 messages|4,096 messages|32 MiB|1.5 s|25 s|130 s|2 s|{bare} lines");
     for value in values.split('|') {
         let readme = include_str!("../../README.md");
         assert!(readme.contains(value), "not in README: {value}");
@@ -39,9 +38,7 @@ fn the_limits_are_the_documented_ones() {
 #[tokio::test]
 #[ignore = "builds a copy of the program"]
 async fn silent_clients_are_dropped_and_those_that_answer_pings_stay() {
-    let short = PROGRAM
-        .replace("from_secs(25)", "from_secs(1)")
-        .replace("from_secs(130)", "from_secs(6)");
+    let short = PROGRAM.replace("from_secs(25)", "from_secs(1)").replace("from_secs(130)", "from_secs(6)");
     let short = Variant::new("short", &short).build();
     let mut server = Server::start_by(&mut program(short, &["127.0.0.1:0"])).await;
     let mut silent = server.join().await.into_inner();
@@ -59,16 +56,10 @@ async fn silent_clients_are_dropped_and_those_that_answer_pings_stay() {
     assert!((6..=9).contains(&pings), "{pings} pings in 9 s");
     let (received, dropped) = silent.await.unwrap();
     let reason = "did not answer pings";
-    assert!(
-        received.ends_with(&server_close(1008, reason)),
-        "{received:?}"
-    );
+    assert!(received.ends_with(&server_close(1008, reason)), "{received:?}");
     let seconds = dropped.as_secs_f64();
     assert!((6.0..9.0).contains(&seconds), "dropped after {dropped:?}");
     let line = server.logs("left").await;
-    assert!(
-        line.contains(&format!("client 1 left ({reason})")),
-        "{line}"
-    );
+    assert!(line.contains(&format!("client 1 left ({reason})")), "{line}");
     round_trips(&mut quiet, 1).await;
 }

@@ -30,10 +30,7 @@ pub async fn one_order(servers: &[Server]) {
         let start = format!("{number} ");
         let own = order.iter().filter(|text| text.starts_with(&start));
         let sent = (0..TEXTS).map(|text| format!("{number} {text}"));
-        assert!(
-            own.eq(&sent.collect::<Vec<_>>()),
-            "lost, or out of order: {order:?}"
-        );
+        assert!(own.eq(&sent.collect::<Vec<_>>()), "lost, or out of order: {order:?}");
     }
 }
 
@@ -49,11 +46,7 @@ pub async fn arrives_as_it_was_sent(servers: &[Server]) {
     }
     // In fragments (RFC 6455, section 5.4), cut in the middle of a character, a ping in between.
     let (first, last) = "grüße".as_bytes().split_at(3);
-    let frames = [
-        frame(frames::FIRST, first),
-        frame(frames::PING, "in between"),
-        frame(frames::LAST, last),
-    ];
+    let frames = [frame(frames::FIRST, first), frame(frames::PING, "in between"), frame(frames::LAST, last)];
     let stream = anna.get_mut();
     within(stream.write_all(&frames.concat())).await.unwrap();
     assert_eq!(receive(&mut ben).await, "grüße");
@@ -61,11 +54,7 @@ pub async fn arrives_as_it_was_sent(servers: &[Server]) {
 
 /// Some clients join one after another and never read, while one sends 1,000 messages a second: that is slow enough
 /// for the room to drop each stuck client before its queue is full. Sender and listener may be on another server.
-pub async fn nobody_waits_for_stuck_clients(
-    count: u32,
-    server: &mut Server,
-    other: Option<&Server>,
-) {
+pub async fn nobody_waits_for_stuck_clients(count: u32, server: &mut Server, other: Option<&Server>) {
     let others = other.unwrap_or(server);
     let (mut listener, talker) = (others.join().await, others.join().await);
     let (mut sink, mut own) = talker.split();
@@ -100,8 +89,5 @@ pub async fn nobody_waits_for_stuck_clients(
         () = drops => {}
     }
     println!("the listener was {longest:?} behind, at most");
-    assert!(
-        longest < Duration::from_secs(1),
-        "the listener was {longest:?} behind"
-    );
+    assert!(longest < Duration::from_secs(1), "the listener was {longest:?} behind");
 }

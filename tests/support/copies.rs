@@ -24,10 +24,9 @@ impl Variant {
         std::fs::create_dir_all(&folder).unwrap();
         let name = name.to_owned();
         let variant = Variant { folder, name };
-        for (file, text) in [
-            ("Cargo.toml", include_str!("../../Cargo.toml")),
-            ("Cargo.lock", include_str!("../../Cargo.lock")),
-        ] {
+        for (file, text) in
+            [("Cargo.toml", include_str!("../../Cargo.toml")), ("Cargo.lock", include_str!("../../Cargo.lock"))]
+        {
             let named = format!("name = \"{}\"", variant.name);
             variant.write(file, &text.replace("name = \"chat\"", &named));
         }
@@ -69,9 +68,7 @@ fn build(package: &Path) -> PathBuf {
 
 fn cargo(command: &str, package: &Path) -> Output {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args([command, "--bins", "--target-dir"])
-        .arg(target());
+    cargo.args([command, "--bins", "--target-dir"]).arg(target());
     cargo.current_dir(package).output().unwrap()
 }
 

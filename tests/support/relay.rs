@@ -51,10 +51,7 @@ impl Relay {
     }
 
     /// Passes on HTTP, as `decide` says for each head of a request.
-    pub async fn http(
-        server: &str,
-        decide: impl Fn(&str) -> Action + Send + Sync + 'static,
-    ) -> Relay {
+    pub async fn http(server: &str, decide: impl Fn(&str) -> Action + Send + Sync + 'static) -> Relay {
         Relay::with(server, Some(Arc::new(decide))).await
     }
 
@@ -65,24 +62,13 @@ impl Relay {
         let (to_client, down) = watch::channel(Flow::Open);
         let (seen, heads) = mpsc::unbounded_channel();
         let server = server.to_owned();
-        let connection = Connection {
-            server,
-            decide,
-            seen,
-            up,
-            down,
-        };
+        let connection = Connection { server, decide, seen, up, down };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(connection.clone().serve(client));
             }
         });
-        Relay {
-            address,
-            to_server,
-            to_client,
-            heads,
-        }
+        Relay { address, to_server, to_client, heads }
     }
 
     /// Waits for `count` heads that begin with `start`. Returns them, and those in between.
@@ -147,11 +133,7 @@ impl Connection {
 }
 
 /// Ends when one side ends, or the flow is cut.
-async fn pass(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    mut flow: watch::Receiver<Flow>,
-) -> Option<()> {
+async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut flow: watch::Receiver<Flow>) -> Option<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let now = *flow.borrow_and_update();

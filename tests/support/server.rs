@@ -53,11 +53,7 @@ impl Server {
     /// A program that listens at `address`.
     pub fn at(address: String, mut process: Process) -> Server {
         let log = lines(process.0.stderr.take().unwrap());
-        Server {
-            process,
-            address,
-            log,
-        }
+        Server { process, address, log }
     }
 
     /// A new client, already upgraded.
