@@ -159,9 +159,9 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             });
             let behind = clients.values().map(|client| client.behind).max();
             queue.drain(..queue.len() - behind.unwrap_or(0));
-            if queue.len() < QUEUE {
-                let room_left = QUEUE - queue.len();
-                messages.poll_recv_many(cx, &mut queue, BROADCAST.min(room_left))
+            let space = QUEUE - queue.len();
+            if space > 0 {
+                messages.poll_recv_many(cx, &mut queue, space.min(BROADCAST))
             } else {
                 Poll::Pending // senders wait until the slowest client takes a message
             }
