@@ -141,7 +141,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
 /// Sends each message to all clients. A single task does this, so all clients get the same order.
 /// It doesn't wait for a full socket, but drops a client that is stuck: more than half a queue
-/// behind, and slower than 128 KiB in `WRITE_TIMEOUT`.
+/// behind, and its socket has taken nothing for `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
     let mut ticks = interval(WRITE_TIMEOUT / 4);
@@ -159,8 +159,9 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             });
             let behind = clients.values().map(|client| client.behind).max();
             queue.drain(..queue.len() - behind.unwrap_or(0));
-            if queue.len() < QUEUE {
-                messages.poll_recv_many(cx, &mut queue, BROADCAST)
+            let space = QUEUE - queue.len();
+            if space > 0 {
+                messages.poll_recv_many(cx, &mut queue, space.min(BROADCAST))
             } else {
                 Poll::Pending // senders wait until the slowest client takes a message
             }
@@ -176,10 +177,11 @@ const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with clos
 const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is read, then refused
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
+const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, some pongs
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
-const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take up to 128 KiB
+const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
 const READ_TIMEOUT: Duration = Duration::from_secs(130); // a ping may wait behind a full queue
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answer a close frame
@@ -266,11 +268,14 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut C
             return;
         }
         client.idle = 0;
+        let mut bytes = 0;
         for (to, message) in &queue[queue.len() - client.behind..] {
-            if to.is_none_or(|to| to == id)
-                && client.sink.feed(message.clone()).now_or_never().is_none()
-            {
-                break; // the library's buffer holds 128 KiB
+            if bytes >= STEP {
+                break;
+            }
+            if to.is_none_or(|to| to == id) {
+                let _ = client.sink.feed(message.clone()).now_or_never(); // there is room for it
+                bytes += message.as_bytes().len();
             }
             client.behind -= 1;
         }

@@ -182,6 +182,6 @@ fn without_its_server_it_says_so() {
     in_chromium(async |tab, _server, _other| {
         let file = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/../index.html");
         tab.0.goto(file).await.unwrap();
-        tab.until("state.textContent.includes('cargo run')").await;
+        tab.until("state.textContent === 'Not connected, retrying'").await;
     });
 }
