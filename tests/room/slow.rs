@@ -26,7 +26,10 @@ async fn a_client_whose_queue_is_full_misses_nothing() {
     });
     send_numbers(&mut sink, COUNT, 1_000).await;
     own.await.unwrap();
+    let began = Instant::now();
     slow.await.unwrap();
+    let took = began.elapsed(); // two seconds, if it receives on as soon as it has read
+    assert!(took < Duration::from_secs(10), "the rest took {took:?}");
 }
 
 #[tokio::test]
