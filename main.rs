@@ -260,7 +260,7 @@ fn close_reason(error: warp::Error) -> Close {
 /// Writes a client's messages until its socket is full. Once the socket can take more, `cx` wakes
 /// `handle_messages`. Each round starts with a full flush, or pongs could leave no room to feed.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    // The first try is without `cx`, or anything the client sends would wake `handle_messages`.
+    // The first try is without `cx`: the library would wake it for bytes to read, too.
     while client.sink.flush().now_or_never().is_some()
         || client.sink.poll_flush_unpin(cx).is_ready()
     {
