@@ -100,7 +100,7 @@ async fn a_close_frame_is_answered_at_once() {
     assert_eq!(rest(&mut client).await, server_close(1000, ""));
     server.logs("client 1 left").await;
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    assert!(took < Duration::from_millis(1_500), "it took {took:?}");
 }
 
 #[tokio::test]
