@@ -126,6 +126,20 @@ async fn beside_a_slow_client_nobody_waits_for_a_second_and_it_stays_although_th
     server.assert_all_stayed();
 }
 
+#[tokio::test]
+#[ignore = "takes 10 to 20 seconds"]
+async fn a_client_that_reads_600_kbit_a_second_without_a_pause_stays() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    drain_at(6e5 / 8.0, blocking(server.join_slow().await.into_inner()));
+    let mut talker = server.join().await;
+    shout(server.join().await, MAX_MESSAGE);
+    for _ in 0..QUEUE + 250 {
+        receive(&mut talker).await; // the last 250 at the slow client's pace
+    }
+    server.assert_all_stayed();
+}
+
 /// As one far away does, to whose kernel the server's sends no more before it hears from it.
 #[tokio::test]
 #[ignore = "takes 5 to 12 seconds"]
