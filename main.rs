@@ -178,7 +178,7 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; 128 KiB, a message, some pongs
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; over the library's 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
@@ -190,7 +190,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 struct Client {
     sink: SplitSink<WebSocket, Message>,
     behind: usize,                 // messages in the queue that it still has to receive
-    idle: u32, // quarters of `WRITE_TIMEOUT` since its socket took what it was given
+    idle: u32,                     // quarters of `WRITE_TIMEOUT` since its socket took a `STEP`
     _dropped: oneshot::Sender<()>, // tells `read_message` that the client was dropped
 }
 
