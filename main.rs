@@ -35,7 +35,7 @@ struct Room {
 
 /// Serves the page and the room until Ctrl-C, then sends all clients close code 1001.
 #[tokio::main(flavor = "current_thread")] // all tasks take turns on one thread
-async fn main() -> io::Result<()> {
+async fn main() {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::channel(BROADCAST);
     tokio::spawn(handle_messages(messages, clients.clone()));
@@ -61,10 +61,9 @@ async fn main() -> io::Result<()> {
     });
     let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
 
-    signal::ctrl_c().await?;
+    signal::ctrl_c().await.unwrap();
     server.abort(); // no new connections; existing ones go on
     let _ = timeout(CLOSE_TIMEOUT, shut_down(closing)).await;
-    Ok(())
 }
 
 /// Answers with the page, which is compiled into the program.
