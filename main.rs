@@ -124,7 +124,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         let close = Message::close_with(code, reason);
         let _ = room.broadcast.send((Some(id), close)).await;
         // Closing with bytes unread would reset the connection, and lose the frame. So this reads
-        // on until the client answers. One that lags may be cut off before its turn comes.
+        // on until the client answers. A slow client may be cut off before its frame's turn.
         let _ = timeout(CLOSE_TIMEOUT, async {
             loop {
                 if let Err(Close(1000, _)) = read_message(&mut stream, &mut dropped).await {
@@ -140,7 +140,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
 /// Sends each message to all clients. A single task does this, so all clients get the same order.
 /// It doesn't wait for a full socket, but drops a client that is stuck: more than half a queue
-/// behind, and its socket has taken nothing for `WRITE_TIMEOUT`.
+/// behind, with no `STEP` taken for `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
     let mut ticks = interval(WRITE_TIMEOUT / 4);
@@ -242,7 +242,7 @@ async fn read_message(
 }
 
 /// Tells errors apart by their text, as their type belongs to tungstenite, the library below warp.
-/// An unknown text counts as 1002.
+/// Any other error counts as 1002.
 fn close_reason(error: warp::Error) -> Close {
     let text = error.to_string();
     if text.contains("too long") {
@@ -259,7 +259,7 @@ fn close_reason(error: warp::Error) -> Close {
 /// Writes a client's messages until its socket is full. Once the socket can take more, `cx` wakes
 /// `handle_messages`. Each round starts with a full flush, or pongs could leave no room to feed.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    // The first try is without `cx`: the library would wake it for bytes to read, too.
+    // The first try is without `cx`, or the library would wake it for bytes to read, too.
     while client.sink.flush().now_or_never().is_some()
         || client.sink.poll_flush_unpin(cx).is_ready()
     {
