@@ -7,7 +7,8 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
@@ -124,11 +125,11 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         let close = Message::close_with(code, reason);
         let _ = room.broadcast.send((Some(id), close)).await;
         // Closing with bytes unread would reset the connection, and lose the frame. So this reads
-        // on until the client answers. A slow client may be cut off before its frame's turn.
+        // on, if it can, until the client answers. A slow one may be cut off before that.
         let _ = timeout(CLOSE_TIMEOUT, async {
             loop {
                 if let Err(Close(1000, _)) = read_message(&mut stream, &mut dropped).await {
-                    return;
+                    break;
                 }
             }
         })
@@ -177,7 +178,7 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; over the library's 128 KiB
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; over its `write_buffer_size`
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
@@ -259,7 +260,7 @@ fn close_reason(error: warp::Error) -> Close {
 /// Writes a client's messages until its socket is full. Once the socket can take more, `cx` wakes
 /// `handle_messages`. Each round starts with a full flush, or pongs could leave no room to feed.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    // The first try is without `cx`, or the library would wake it for bytes to read, too.
+    // The first try is without `cx`, with which the library would wake it for bytes to read, too.
     while client.sink.flush().now_or_never().is_some()
         || client.sink.poll_flush_unpin(cx).is_ready()
     {

@@ -4,14 +4,14 @@
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use tokio::sync::mpsc;
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
 /// The connected clients: each client's number, and the sending end of its queue.
-type Clients = Arc<RwLock<HashMap<u64, Sender>>>;
+type Clients = Arc<RwLock<HashMap<usize, Sender>>>;
 
 /// Our names for the two ends of a channel: `broadcast`, or a client's queue.
 type Sender = mpsc::UnboundedSender<Message>;
@@ -52,7 +52,7 @@ fn upgrade(ws: Ws, room: Room) -> impl Reply {
 /// Handles one client, in a task of its own: adds it to the room, sends each of its messages to
 /// `broadcast`, and removes it when the connection ends.
 async fn handle_connections(socket: WebSocket, room: Room) {
-    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let (sink, mut stream) = socket.split();
     let (client, queue) = mpsc::unbounded_channel();
