@@ -104,7 +104,8 @@ fn axe_finds_nothing_in_light_and_in_dark() {
     in_chromium(async |tab, server, mut other| {
         let axe = std::env::var("AXE").expect("AXE should be the path of axe-core's axe.min.js");
         let axe = std::fs::read_to_string(axe).unwrap();
-        tab.open(&server.address).await;
+        let fast = with_fast_page(&server).await;
+        tab.open(&fast.address).await;
         tab.0.execute(&axe, vec![]).await.unwrap();
         finds_nothing(tab, "empty").await;
         send(&mut other, "of another").await;

@@ -6,7 +6,7 @@ use fantoccini::key::Key;
 use serde_json::json;
 
 #[test]
-fn two_tabs_talk_by_enter_and_by_click() {
+fn two_tabs_talk_by_enter_and_by_click_and_what_is_copied_are_the_texts_alone() {
     everywhere(async |tab, server, _other| {
         let first = tab.0.window().await.unwrap();
         tab.open(&server.address).await;
@@ -24,11 +24,13 @@ fn two_tabs_talk_by_enter_and_by_click() {
         tab.click("#send").await;
         tab.until_lines(&["other: by key", "own: by mouse"]).await;
         tab.expect("input.value", "").await;
+        tab.ask("getSelection().selectAllChildren(chat)").await;
+        tab.expect("getSelection().toString().trim()", "by key\nby mouse").await;
     });
 }
 
 #[test]
-fn text_that_looks_like_html_is_shown_as_text() {
+fn texts_are_shown_whole_and_as_they_are() {
     everywhere(async |tab, _server, mut other| {
         for text in ["<img src=x onerror=alert(1)>", "<b>bold</b> &amp; a  b\nc"] {
             send(&mut other, text).await;
@@ -40,12 +42,6 @@ fn text_that_looks_like_html_is_shown_as_text() {
         let seen =
             "[chat.innerText.includes('a  b\\nc'), chat.lastChild.offsetHeight > 1.5 * chat.firstChild.offsetHeight]";
         tab.expect(seen, json!([true, true])).await;
-    });
-}
-
-#[test]
-fn texts_are_shown_whole() {
-    everywhere(async |tab, _server, mut other| {
         let emoji = format!("{}\u{1f600}y", "x".repeat(999));
         for text in [&"word ".repeat(800), &"row\n".repeat(1000), &emoji] {
             let text = format!("{text}the end");
@@ -63,7 +59,7 @@ fn texts_are_shown_whole() {
 
 #[test]
 fn an_echo_is_my_own_text_to_the_letter_and_in_the_order_in_which_i_sent() {
-    everywhere(async |tab, server, mut other| {
+    in_chromium(async |tab, server, mut other| {
         let relay = Relay::start(&server.address).await;
         tab.open(&relay.address).await;
         relay.to_server.send(Flow::Hold).unwrap();
@@ -118,7 +114,7 @@ fn a_sent_line_waits_for_its_echo_and_stays_in_place() {
 
 #[test]
 fn what_is_too_long_stays_in_the_input_whole() {
-    everywhere(async |tab, _server, _other| {
+    in_chromium(async |tab, _server, _other| {
         for (text, letters) in [("x", 4096), ("€", 1365)] {
             tab.paste(&text.repeat(letters + 2)).await;
             tab.press(Key::Backspace).await;
@@ -191,16 +187,6 @@ fn a_hidden_tab_counts_what_others_say() {
         tab.expect("document.title", "(3) Chat").await;
         tab.ask(&hide(false)).await;
         tab.expect("document.title", "Chat").await;
-    });
-}
-
-#[test]
-fn what_is_copied_are_the_texts_alone() {
-    everywhere(async |tab, _server, mut other| {
-        send_numbers(&mut other, 3, 1).await;
-        tab.until_last("2").await;
-        tab.ask("getSelection().selectAllChildren(chat)").await;
-        tab.expect("getSelection().toString().trim()", "0\n1\n2").await;
     });
 }
 
