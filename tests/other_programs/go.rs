@@ -88,14 +88,6 @@ async fn bytes_that_are_not_utf8_disconnect_everybody() {
 }
 
 #[tokio::test]
-async fn binary_data_is_passed_on_as_text() {
-    let server = go_chat().await;
-    let (mut listener, mut sender) = (join(&server, "Anna").await, server.join().await);
-    sender.send(Message::binary(&b"x"[..])).await.unwrap();
-    assert_eq!(receive(&mut listener).await, "x");
-}
-
-#[tokio::test]
 async fn a_message_of_32_mebibytes_goes_to_everybody() {
     let server = go_chat().await;
     let mut listener = join(&server, "Anna").await.into_inner();
@@ -106,16 +98,13 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_may_join() {
-    let server = go_chat().await;
+async fn a_foreign_page_may_join_binary_data_is_passed_on_as_text_and_ctrl_c_cuts_everybody_off() {
+    let mut server = go_chat().await;
     let origin = Some("https://evil.example");
     assert_eq!(upgrade_status(&server.address, "chat", origin).await, 101);
-}
-
-#[tokio::test]
-async fn ctrl_c_cuts_everybody_off() {
-    let mut server = go_chat().await;
     let mut client = join(&server, "Anna").await;
+    client.send(Message::binary(&b"x"[..])).await.unwrap();
+    assert_eq!(receive(&mut client).await, "x");
     server.signal("INT").await;
     let end = within(client.next()).await;
     assert!(!matches!(end, Some(Ok(_))), "{end:?}"); // no close frame: browsers call that 1006
