@@ -6,7 +6,6 @@ use futures_util::{SinkExt, StreamExt};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 
 #[tokio::test]
 async fn an_address_that_cannot_be_opened_is_reported_in_one_plain_line() {
@@ -61,9 +60,10 @@ async fn a_port_can_be_opened_again_right_after_a_stop() {
 
 #[tokio::test]
 async fn the_terminal_logs_each_join_and_each_leave_with_its_reason_and_nothing_is_left_behind() {
+    let _load = LOAD.lock().await;
     let mut server = Server::start().await;
     let before = server.descriptors();
-    let mut anna = server.join().await;
+    let mut anna = server.join().await.into_inner();
     let mut ben = server.join().await;
     let carl = server.join().await.into_inner();
     let mut dora = server.join().await.into_inner();
@@ -71,11 +71,14 @@ async fn the_terminal_logs_each_join_and_each_leave_with_its_reason_and_nothing_
         let line = format!("client {number} joined, {number} connected");
         assert_eq!(server.logs("joined").await, line);
     }
-    let reason = "\u{1b}[31m".into(); // no foreign text on the terminal
-    let code = 1000.into();
-    anna.close(Some(CloseFrame { code, reason })).await.unwrap();
+    let began = Instant::now();
+    anna.write_all(&frame(CLOSE, b"\x03\xe8\x1b[31m")).await.unwrap(); // no foreign text on the terminal
+    let answer = rest(&mut anna).await;
+    assert!(answer.starts_with(&[CLOSE]), "{answer:?}");
     let line = "client 1 left (closed the connection), 3 connected";
     assert_eq!(server.logs("left").await, line);
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1_500), "it took {took:?}");
     ben.send(Message::binary(&b"x"[..])).await.unwrap();
     let line = "client 2 left (sent binary data, not text), 2 connected";
     assert_eq!(server.logs("left").await, line);
@@ -88,19 +91,6 @@ async fn the_terminal_logs_each_join_and_each_leave_with_its_reason_and_nothing_
     let line = "client 4 left (lost the connection), 0 connected";
     assert_eq!(server.logs("left").await, line);
     until(|| server.descriptors() <= before).await;
-}
-
-#[tokio::test]
-async fn a_close_frame_is_answered_at_once() {
-    let _load = LOAD.lock().await;
-    let mut server = Server::start().await;
-    let mut client = server.join().await.into_inner();
-    let began = Instant::now();
-    client.write_all(&frame(CLOSE, [3, 232])).await.unwrap();
-    assert_eq!(rest(&mut client).await, server_close(1000, ""));
-    server.logs("client 1 left").await;
-    let took = began.elapsed();
-    assert!(took < Duration::from_millis(1_500), "it took {took:?}");
 }
 
 #[tokio::test]
