@@ -110,17 +110,6 @@ async fn everyone_on_two_machines_receives_everything_in_one_order_as_it_was_sen
     arrives_as_it_was_sent(&machines).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn a_stuck_client_on_one_machine_costs_the_other_nothing() {
-    let redis = Redis::start(free_address(), "redis-server", "").await;
-    let ([mut one, mut other], ..) = two_machines(&redis).await;
-    let _load = LOAD.lock().await;
-    nobody_waits_for_stuck_clients(1, &mut one, Some(&other)).await;
-    while let Ok(line) = other.log.try_recv() {
-        assert!(!line.contains(STUCK), "{line}");
-    }
-}
-
 #[tokio::test]
 async fn what_gets_lost_or_waits_on_the_way_to_redis_arrives_once_in_order() {
     for program in programs() {
@@ -144,17 +133,6 @@ async fn what_gets_lost_or_waits_on_the_way_to_redis_arrives_once_in_order() {
         }
         let count = redis.ask("XLEN chat");
         assert!(!count.starts_with(":4"), "nothing was sent again");
-        // Texts that had to wait are sent together, in few transactions.
-        redis.ask("CONFIG RESETSTAT");
-        relay.to_client.send(Flow::Hold).unwrap();
-        send_numbers(&mut ben, 1_000, 64).await;
-        relay.to_client.send(Flow::Open).unwrap();
-        receive_numbers(&mut ben, 1_000).await;
-        receive_numbers(&mut anna, 1_000).await;
-        let all = redis.ask("INFO commandstats");
-        let calls = all.split("cmdstat_exec:calls=").nth(1).unwrap();
-        let calls: usize = calls.split(',').next().unwrap().parse().unwrap();
-        assert!(calls < 500, "{calls} transactions for 1,000 texts");
         // Redis refuses some of them.
         relay.to_server.send(Flow::Rate(100_000)).unwrap();
         send_numbers(&mut ben, 40, 4_000).await;
@@ -171,9 +149,7 @@ async fn what_gets_lost_or_waits_on_the_way_to_redis_arrives_once_in_order() {
 async fn what_redis_refuses_waits_and_arrives_once_in_order() {
     let refusals = [
         ("CONFIG SET maxmemory", "1", "0"),
-        ("CONFIG SET min-replicas-to-write", "1", "0"),
         ("REPLICAOF", "127.0.0.1 1", "NO ONE"),
-        ("ACL SETUSER default", "-xadd", "+xadd"),
         ("CLIENT", "PAUSE 60000 WRITE", "UNPAUSE"), // no answer at all
     ];
     for program in programs() {

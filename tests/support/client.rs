@@ -87,11 +87,6 @@ pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     rest
 }
 
-/// Reads whatever comes, in a thread of its own.
-pub fn drain(client: Socket) {
-    drain_at(f64::INFINITY, blocking(client.into_inner()));
-}
-
 /// Reads no more than so many bytes a second, also after a pause.
 pub fn drain_at(rate: f64, mut stream: std::net::TcpStream) {
     std::thread::spawn(move || {
