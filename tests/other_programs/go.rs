@@ -1,18 +1,9 @@
 //! examples/go/main.go does what the documentation says of it.
 
-use crate::support::frames::*;
 use crate::support::*;
 use futures_util::future::join_all;
-use futures_util::{SinkExt, StreamExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// How long to wait for what never comes.
 const NEVER: Duration = Duration::from_secs(3);

@@ -1,10 +1,7 @@
-//! What docs/lesson.md quotes and claims is true, and its exercises can be solved.
+//! What docs/lesson.md quotes and claims is true, its first program is a chat, and its exercises can be solved.
 
 use crate::blocks;
 use crate::support::*;
-use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
-use tokio_tungstenite::client_async;
 
 const LESSON: &str = include_str!("../../docs/lesson.md");
 const PROGRAM: &str = include_str!("../../main.rs");
@@ -31,6 +28,17 @@ fn rows(text: &str) -> impl Iterator<Item = Vec<String>> {
     let rows = rows.filter(|row| row.starts_with('`'));
     let cell = |cell: &str| cell.replace("\\|", "|");
     rows.map(move |row| row.split(" | ").map(cell).collect())
+}
+
+#[tokio::test]
+async fn bare_rs_is_a_chat_and_goes_on_when_a_client_leaves() {
+    // Unchanged except for its port and the page's folder.
+    let port = "std::env::var(\"ADDRESS\").unwrap().parse::<std::net::SocketAddr>().unwrap()";
+    let bare = BARE.replace("../index.html", "index.html").replace("([127, 0, 0, 1], 8080)", port);
+    let bare = Variant::new("bare", &bare).build();
+    let server = Server::start_at_address(&mut program(bare, &[])).await;
+    assert!(server.http("GET /").await.ends_with(PAGE));
+    is_a_room(&[server]).await;
 }
 
 #[test]
@@ -170,8 +178,8 @@ async fn exercise_3_takes_texts_from_outside() {
 #[tokio::test]
 async fn exercise_4_sends_each_text_once_to_whoever_joins() {
     let server = solve(4).await;
-    let (mut sink, own) = server.join().await.split();
-    let mut own = Some(spawn_numbers(own, 2_000));
+    let (mut sink, mut own) = server.join().await.split();
+    let mut own = Some(tokio::spawn(async move { receive_numbers(&mut own, 2_000).await }));
     tokio::spawn(async move { send_numbers(&mut sink, 2_000, 100).await });
     for join in 0..10 {
         if join == 9 {

@@ -4,8 +4,6 @@ use crate::support::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 use tokio::sync::OnceCell;
 
 const PATCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/several-machines.diff");
@@ -106,8 +104,7 @@ async fn everyone_on_two_machines_receives_everything_in_one_order_as_it_was_sen
     let redis = Redis::start(free_address(), "redis-server", "").await;
     let (machines, ..) = two_machines(&redis).await;
     let _load = LOAD.lock().await;
-    one_order(&machines).await;
-    arrives_as_it_was_sent(&machines).await;
+    is_a_room(&machines).await;
 }
 
 #[tokio::test]
@@ -118,11 +115,9 @@ async fn what_gets_lost_or_waits_on_the_way_to_redis_arrives_once_in_order() {
         let (near, mut far) = (machine(&redis.address).await, machine(&relay.address).await);
         redis.has_machines(2).await;
         let (mut anna, mut ben) = (near.join().await, far.join().await);
-        for text in ["closed by Redis", "closed again"] {
-            redis.ask("CLIENT KILL TYPE normal");
-            send(&mut ben, text).await;
-            both_receive(&mut anna, &mut ben, text).await;
-        }
+        redis.ask("CLIENT KILL TYPE normal");
+        send(&mut ben, "connected again").await;
+        both_receive(&mut anna, &mut ben, "connected again").await;
         // The text gets lost, as if a NAT had forgotten the connection; then only the answer gets lost.
         for flow in [&relay.to_server, &relay.to_client] {
             flow.send(Flow::Lose).unwrap();
@@ -132,38 +127,17 @@ async fn what_gets_lost_or_waits_on_the_way_to_redis_arrives_once_in_order() {
             both_receive(&mut anna, &mut ben, "once").await;
         }
         let count = redis.ask("XLEN chat");
-        assert!(!count.starts_with(":4"), "nothing was sent again");
+        assert!(!count.starts_with(":3"), "nothing was sent again");
         // Redis refuses some of them.
         relay.to_server.send(Flow::Rate(100_000)).unwrap();
         send_numbers(&mut ben, 40, 4_000).await;
         for limit in ["1", "0"].repeat(4) {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            sleep(Duration::from_millis(300)).await;
             redis.ask(&format!("CONFIG SET maxmemory {limit}"));
         }
         receive_numbers(&mut ben, 40).await;
         receive_numbers(&mut anna, 40).await;
-    }
-}
-
-#[tokio::test]
-async fn what_redis_refuses_waits_and_arrives_once_in_order() {
-    let refusals = [
-        ("CONFIG SET maxmemory", "1", "0"),
-        ("REPLICAOF", "127.0.0.1 1", "NO ONE"),
-        ("CLIENT", "PAUSE 60000 WRITE", "UNPAUSE"), // no answer at all
-    ];
-    for program in programs() {
-        let redis = Redis::start(free_address(), program, "").await;
-        let (mut machines, mut anna, mut ben) = two_machines(&redis).await;
-        for (command, refuse, accept) in refusals {
-            redis.ask(&format!("{command} {refuse}"));
-            send_numbers(&mut anna, 150, 0).await; // more than go there together
-            machines[0].logs("no Redis").await;
-            machines[0].logs("no Redis").await;
-            redis.ask(&format!("{command} {accept}"));
-            receive_numbers(&mut anna, 150).await;
-            receive_numbers(&mut ben, 150).await;
-        }
+        far.logs("EXECABORT").await;
     }
 }
 
@@ -217,6 +191,6 @@ async fn redis_may_forget_and_nobody_waits_or_receives_something_twice() {
         let mut cyd = late.join().await;
         relay.to_server.send(Flow::Open).unwrap();
         redis.has_machines(3).await;
-        round_trips(&mut cyd, 1).await;
+        round_trip(&mut cyd).await;
     }
 }

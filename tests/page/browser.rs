@@ -1,19 +1,17 @@
 //! One browser for each engine, started by the first test that needs it, and a new window for each test.
 
-use crate::support::*;
+pub use crate::support::*;
 pub use Engine::*;
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
-use fantoccini::key::Key;
+pub use fantoccini::key::Key;
 use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
-use std::process::{Command, Stdio};
+use serde_json::Value;
+pub use serde_json::json;
 use std::sync::LazyLock;
-use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{sleep, timeout};
 
 pub const PAGE: &str = include_str!("../../index.html");
 

@@ -1,8 +1,6 @@
 //! Losing the connection and reconnecting.
 
 use super::browser::*;
-use crate::support::*;
-use serde_json::json;
 
 /// The browser has a network again, or another.
 const ONLINE: &str = "dispatchEvent(new Event('online'))";
@@ -113,18 +111,28 @@ fn a_page_that_hung_for_15_seconds_or_has_a_slow_line_sees_its_echo_first() {
 }
 
 #[test]
-fn leaving_the_page_leaves_the_room_and_going_back_rejoins_it() {
+fn leaving_the_page_leaves_the_room_and_coming_back_rejoins_it_with_the_draft() {
     everywhere(async |tab, mut server, _other| {
+        let enter = char::from(Key::Enter);
+        let (shift, release) = (char::from(Key::Shift), char::from(Key::Null));
+        tab.type_in(&format!("first{shift}{enter}{release}")).await;
+        tab.type_in("second").await;
+        tab.paste("\nthird").await;
         let elsewhere = Server::start().await;
-        tab.open(&server.address).await;
-        server.logs("joined").await;
         tab.open(&elsewhere.address).await;
         server.logs("left").await;
         tab.0.back().await.unwrap();
         server.logs("joined").await;
         tab.until_connected().await;
-        tab.send("back").await;
-        tab.until_last("back").await;
+        tab.expect("input.value", "first\nsecond\nthird").await;
+        tab.0.refresh().await.unwrap();
+        tab.until_connected().await;
+        tab.expect("input.value", "first\nsecond\nthird").await;
+        tab.send("").await;
+        tab.until_lines(&["own: first\nsecond\nthird"]).await;
+        tab.0.refresh().await.unwrap();
+        tab.until_connected().await;
+        tab.expect("input.value", "").await;
     });
 }
 

@@ -2,9 +2,7 @@
 
 use super::browser::*;
 use crate::support::Action::*;
-use crate::support::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 const LESSON: &str = include_str!("../../docs/lesson.md");
 
@@ -26,16 +24,6 @@ fn with_names_before_the_texts_one_line_of_the_page_changes() {
         tab.until_lines(&["own: client 7: hello"]).await;
         send(&mut server.join().await, "not mine").await;
         tab.until_lines(&["own: client 7: hello", "other: client 7: not mine"]).await;
-    });
-}
-
-#[test]
-fn where_websockets_are_forbidden_it_says_so() {
-    in_chromium(async |tab, server, _other| {
-        let forbids = "<script>window.WebSocket = class { constructor() { throw new Error('forbidden'); } };";
-        let relay = with_page(&server, PAGE.replacen("<script>", forbids, 1)).await;
-        tab.goto(&relay.address).await;
-        tab.until("state.textContent.startsWith('No WebSocket opens')").await;
     });
 }
 
@@ -92,7 +80,7 @@ fn a_refused_page_says_so_and_one_that_was_let_in_does_not() {
 }
 
 #[test]
-fn behind_an_expired_login_it_says_to_reload() {
+fn an_expired_login_and_forbidden_websockets_are_told() {
     in_chromium(async |tab, server, _other| {
         for status in ["302 Found\r\nLocation: https://login.example/", "401 Unauthorized", "403 Forbidden"] {
             let relay = Relay::http(&server.address, |_| Some(Reply(status.to_owned()))).await;
@@ -102,6 +90,10 @@ fn behind_an_expired_login_it_says_to_reload() {
             relay.to_client.send(Flow::Cut).unwrap();
             tab.until("state.textContent === 'Signed out? Reload the page'").await;
         }
+        let forbids = "<script>window.WebSocket = class { constructor() { throw new Error('forbidden'); } };";
+        let relay = with_page(&server, PAGE.replacen("<script>", forbids, 1)).await;
+        tab.goto(&relay.address).await;
+        tab.until("state.textContent.startsWith('No WebSocket opens')").await;
     });
 }
 
@@ -144,7 +136,7 @@ fn while_a_proxy_answers_502_or_nothing_it_opens_no_websocket_and_tries_again() 
         })
         .await;
         tab.goto(&relay.address).await;
-        let heads = within(relay.requests("HEAD", 5)).await;
+        let heads = within(relay.requests("HEAD", 4)).await;
         assert!(!heads.iter().any(|head| head.starts_with("GET /ws")));
         tab.expect("state.textContent", "Not connected, retrying").await;
         tab.until_connected().await;

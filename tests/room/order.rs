@@ -1,18 +1,10 @@
 //! Everyone receives everything, in one order.
 
 use crate::support::*;
-use futures_util::SinkExt;
-use std::time::{Duration, Instant};
-use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
-async fn everyone_receives_everything_in_one_order() {
-    one_order(&[Server::start().await]).await;
-}
-
-#[tokio::test]
-async fn a_message_arrives_as_it_was_sent() {
-    arrives_as_it_was_sent(&[Server::start().await]).await;
+async fn everyone_receives_everything_in_one_order_as_it_was_sent() {
+    is_a_room(&[Server::start().await]).await;
 }
 
 #[tokio::test]

@@ -1,12 +1,10 @@
 //! A TCP relay between a client and a server: as slow, as lossy or as broken as a test wants it.
 
+use super::*;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
 
 /// How bytes get through, in one direction.
 #[derive(Clone, Copy, PartialEq)]
