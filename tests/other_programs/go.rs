@@ -70,8 +70,7 @@ async fn bytes_that_are_not_utf8_disconnect_everybody() {
     let (mut anna, mut ben) = (join(&server, "Anna").await, join(&server, "Ben").await);
     assert_eq!(receive(&mut anna).await, "Ben");
     let mut sender = server.join().await.into_inner();
-    let bytes = frame(TEXT, [0xc3, 0x28]);
-    sender.write_all(&bytes).await.unwrap();
+    sender.write_all(&frame(TEXT, [0xc3, 0x28])).await.unwrap();
     for listener in [&mut anna, &mut ben] {
         let received = within(listener.next()).await.unwrap();
         assert!(matches!(received, Err(Error::Utf8(_))), "{received:?}");

@@ -42,7 +42,7 @@ async fn bare_rs_is_a_chat_and_goes_on_when_a_client_leaves() {
 }
 
 #[test]
-fn part_1_quotes_both_programs_whole_and_in_order() {
+fn part_1_quotes_both_programs_whole_and_every_explained_line_is_in_its_source() {
     let part = section("# Part 1");
     for (language, program, first) in [("rust", BARE, "use "), ("go", GO, "var ")] {
         let program = &program[program.find(first).unwrap()..];
@@ -54,10 +54,6 @@ fn part_1_quotes_both_programs_whole_and_in_order() {
     for line in quoted.lines() {
         assert!(manifest.contains(line), "not in Cargo.toml: {line}");
     }
-}
-
-#[test]
-fn every_explained_line_is_in_its_source() {
     for (part, source) in [("# Part 1", BARE), ("# Part 2", PROGRAM)] {
         assert!(rows(section(part)).count() > 15, "few lines are explained");
         for row in rows(section(part)) {

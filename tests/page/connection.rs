@@ -99,8 +99,7 @@ fn a_page_that_hung_for_15_seconds_or_has_a_slow_line_sees_its_echo_first() {
         tab.ask("setTimeout(() => document.getElementById('send').click())").await;
         tab.until("chat.childElementCount === 1").await;
         tab.until_lines(&["own: heard"]).await;
-        let rate = 600 * FASTER as usize; // bytes a second: 7 of the page's seconds for the longest text
-        relay.to_server.send(Flow::Rate(rate)).unwrap();
+        relay.to_server.send(Flow::Rate(600 * FASTER as usize)).unwrap(); // 7 of its seconds for the longest text
         for _ in 0..2 {
             tab.paste(&"x".repeat(4096)).await;
             tab.send("").await;

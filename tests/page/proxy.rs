@@ -17,7 +17,6 @@ fn with_names_before_the_texts_one_line_of_the_page_changes() {
         let line = |sign| LESSON.lines().find(|line| line.starts_with(sign) && line.contains(" isOwn = "));
         let [before, after] = ["-", "+"].map(|sign| &line(sign).expect("exercise 1 should change it")[1..]);
         let page = PAGE.replacen("<script>", named, 1).replace(before, after);
-        assert!(page.contains(after));
         let relay = with_page(&server, page).await;
         tab.open(&relay.address).await;
         tab.send("hello").await;
