@@ -99,7 +99,7 @@ fn a_page_that_hung_for_15_seconds_or_has_a_slow_line_sees_its_echo_first() {
         tab.ask("setTimeout(() => document.getElementById('send').click())").await;
         tab.until("chat.childElementCount === 1").await;
         tab.until_lines(&["own: heard"]).await;
-        relay.to_server.send(Flow::Rate(600 * FASTER as usize)).unwrap(); // 7 of its seconds for the longest text
+        relay.to_server.send(Flow::Rate(640 * FASTER as usize)).unwrap(); // 6.4 of its seconds for a text
         for _ in 0..2 {
             tab.paste(&"x".repeat(4096)).await;
             tab.send("").await;

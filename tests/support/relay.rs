@@ -133,7 +133,7 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut flow: watch::Re
         let now = *flow.borrow_and_update();
         let (pause, most) = match now {
             Flow::Cut => return None,
-            Flow::Rate(bytes) => (Duration::from_millis(10), bytes.div_ceil(100)),
+            Flow::Rate(bytes) => (Duration::from_millis(100), bytes.div_ceil(10)),
             _ => (Duration::ZERO, buffer.len()),
         };
         sleep(pause).await;
