@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Semaphore};
 pub const PAGE: &str = include_str!("../../index.html");
 
 /// How many times as fast the clock of a fast page runs.
-pub const FASTER: u32 = 4;
+pub const FASTER: u32 = 3;
 
 /// The server with another page.
 pub async fn with_page(server: &Server, page: String) -> Relay {

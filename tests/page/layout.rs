@@ -61,13 +61,13 @@ fn axe_finds_nothing_in_light_and_in_dark_and_screen_readers_hear_what_matters()
     in_chromium(async |tab, server, mut other| {
         let axe = std::env::var("AXE").expect("AXE should be the path of axe-core's axe.min.js");
         let axe = std::fs::read_to_string(axe).unwrap();
-        let fast = with_fast_page(&server).await;
-        tab.open(&fast.address).await;
         tab.0.execute(&axe, vec![]).await.unwrap();
         finds_nothing(tab, "empty").await;
+        tab.ask("dispatchEvent(new Event('online'))").await;
+        tab.until("chat.querySelector('.note') !== null").await; // it has reconnected
         send(&mut other, "of another").await;
         tab.send("my own").await;
-        tab.until("chat.childElementCount === 2").await;
+        tab.until("chat.childElementCount === 3").await;
         for (what, heard) in [
             ("getComputedStyle(chat.lastChild, '::before').content", "\"You: \""),
             ("getComputedStyle(chat.lastChild, '::before').position", "static"), // or it is a block of its own
@@ -81,6 +81,7 @@ fn axe_finds_nothing_in_light_and_in_dark_and_screen_readers_hear_what_matters()
         tab.send("on its way").await;
         tab.expect("waiting.childElementCount", 1).await;
         finds_nothing(tab, "waiting").await;
+        server.signal("KILL").await;
         tab.until("chat.querySelector('.unheard') !== null").await;
         finds_nothing(tab, "lost").await;
     });
