@@ -31,7 +31,6 @@ fn a_lost_connection_is_told_and_restored_and_nothing_typed_is_lost() {
         tab.until("window.read && input.value === 'half a thought'").await;
         tab.expect("[chat.childElementCount, state.className]", json!([1, "lost"])).await;
 
-        // It is back, at the same address.
         let _server = Server::start_by(&mut chat(&[&server.address])).await;
         tab.ask(ONLINE).await;
         tab.until_connected().await;
