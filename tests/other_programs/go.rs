@@ -1,18 +1,9 @@
 //! examples/go/main.go does what the documentation says of it.
 
-use crate::support::frames::*;
 use crate::support::*;
 use futures_util::future::join_all;
-use futures_util::{SinkExt, StreamExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// How long to wait for what never comes.
 const NEVER: Duration = Duration::from_secs(3);
@@ -79,20 +70,11 @@ async fn bytes_that_are_not_utf8_disconnect_everybody() {
     let (mut anna, mut ben) = (join(&server, "Anna").await, join(&server, "Ben").await);
     assert_eq!(receive(&mut anna).await, "Ben");
     let mut sender = server.join().await.into_inner();
-    let bytes = frame(TEXT, [0xc3, 0x28]);
-    sender.write_all(&bytes).await.unwrap();
+    sender.write_all(&frame(TEXT, [0xc3, 0x28])).await.unwrap();
     for listener in [&mut anna, &mut ben] {
         let received = within(listener.next()).await.unwrap();
         assert!(matches!(received, Err(Error::Utf8(_))), "{received:?}");
     }
-}
-
-#[tokio::test]
-async fn binary_data_is_passed_on_as_text() {
-    let server = go_chat().await;
-    let (mut listener, mut sender) = (join(&server, "Anna").await, server.join().await);
-    sender.send(Message::binary(&b"x"[..])).await.unwrap();
-    assert_eq!(receive(&mut listener).await, "x");
 }
 
 #[tokio::test]
@@ -106,16 +88,13 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_may_join() {
-    let server = go_chat().await;
+async fn a_foreign_page_may_join_binary_data_is_passed_on_as_text_and_ctrl_c_cuts_everybody_off() {
+    let mut server = go_chat().await;
     let origin = Some("https://evil.example");
     assert_eq!(upgrade_status(&server.address, "chat", origin).await, 101);
-}
-
-#[tokio::test]
-async fn ctrl_c_cuts_everybody_off() {
-    let mut server = go_chat().await;
     let mut client = join(&server, "Anna").await;
+    client.send(Message::binary(&b"x"[..])).await.unwrap();
+    assert_eq!(receive(&mut client).await, "x");
     server.signal("INT").await;
     let end = within(client.next()).await;
     assert!(!matches!(end, Some(Ok(_))), "{end:?}"); // no close frame: browsers call that 1006

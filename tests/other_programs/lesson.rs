@@ -1,10 +1,7 @@
-//! What docs/lesson.md quotes and claims is true, and its exercises can be solved.
+//! What docs/lesson.md quotes and claims is true, its first program is a chat, and its exercises can be solved.
 
 use crate::blocks;
 use crate::support::*;
-use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
-use tokio_tungstenite::client_async;
 
 const LESSON: &str = include_str!("../../docs/lesson.md");
 const PROGRAM: &str = include_str!("../../main.rs");
@@ -33,8 +30,19 @@ fn rows(text: &str) -> impl Iterator<Item = Vec<String>> {
     rows.map(move |row| row.split(" | ").map(cell).collect())
 }
 
+#[tokio::test]
+async fn bare_rs_is_a_chat_and_goes_on_when_a_client_leaves() {
+    // Unchanged except for its port and the page's folder.
+    let port = "std::env::var(\"ADDRESS\").unwrap().parse::<std::net::SocketAddr>().unwrap()";
+    let bare = BARE.replace("../index.html", "index.html").replace("([127, 0, 0, 1], 8080)", port);
+    let bare = Variant::new("bare", &bare).build();
+    let server = Server::start_at_address(&mut program(bare, &[])).await;
+    assert!(server.http("GET /").await.ends_with(PAGE));
+    is_a_room(&[server]).await;
+}
+
 #[test]
-fn part_1_quotes_both_programs_whole_and_in_order() {
+fn part_1_quotes_both_programs_whole_and_every_explained_line_is_in_its_source() {
     let part = section("# Part 1");
     for (language, program, first) in [("rust", BARE, "use "), ("go", GO, "var ")] {
         let program = &program[program.find(first).unwrap()..];
@@ -46,10 +54,6 @@ fn part_1_quotes_both_programs_whole_and_in_order() {
     for line in quoted.lines() {
         assert!(manifest.contains(line), "not in Cargo.toml: {line}");
     }
-}
-
-#[test]
-fn every_explained_line_is_in_its_source() {
     for (part, source) in [("# Part 1", BARE), ("# Part 2", PROGRAM)] {
         assert!(rows(section(part)).count() > 15, "few lines are explained");
         for row in rows(section(part)) {
@@ -96,21 +100,23 @@ fn apply(text: &str, diff: &str) -> Option<String> {
     Some(changed.join("\n") + "\n")
 }
 
-/// Does an exercise as the lesson does it, step by step, and starts the finished program.
+/// Does an exercise as the lesson does it: a first step, which builds, and a solution. Starts that.
 async fn solve(number: usize) -> Server {
     let copy = Variant::new(&format!("exercise-{number}"), PROGRAM);
     let in_time = "CLOSE_TIMEOUT: Duration = Duration::from_secs(";
-    let mut done = PROGRAM.replace(in_time, &format!("{in_time}100 + ")); // nothing may end by it
+    let mut done = vec![PROGRAM.replace(in_time, &format!("{in_time}100 + "))]; // nothing may end by it
     let mut page = PAGE.to_owned();
     let exercise = section("## Exercises").split("\n**").nth(number).unwrap();
     for diff in blocks(exercise, "diff") {
-        match apply(&done, diff) {
-            Some(changed) => done = changed,
+        match apply(done.last().unwrap(), diff) {
+            Some(changed) => done.push(changed),
             None => page = apply(&page, diff).unwrap_or_else(|| panic!("not there:\n{diff}")),
         }
-        copy.write("main.rs", &done);
-        assert_eq!(copy.check(), None, "{diff}");
     }
+    let [_, first, solution] = &done[..] else { panic!("a first step and a solution") };
+    copy.write("main.rs", first);
+    assert_eq!(copy.check(), None);
+    copy.write("main.rs", solution);
     copy.write("index.html", &page);
     Server::start_by(&mut program(copy.build(), &["127.0.0.1:0"])).await
 }
@@ -168,8 +174,8 @@ async fn exercise_3_takes_texts_from_outside() {
 #[tokio::test]
 async fn exercise_4_sends_each_text_once_to_whoever_joins() {
     let server = solve(4).await;
-    let (mut sink, own) = server.join().await.split();
-    let mut own = Some(spawn_numbers(own, 2_000));
+    let (mut sink, mut own) = server.join().await.split();
+    let mut own = Some(tokio::spawn(async move { receive_numbers(&mut own, 2_000).await }));
     tokio::spawn(async move { send_numbers(&mut sink, 2_000, 100).await });
     for join in 0..10 {
         if join == 9 {

@@ -1,7 +1,6 @@
 //! The programs beside this one (the Go program that it mirrors, examples/bare.rs, what docs/lesson.md makes of both), and
 //! those it works with: nginx in front, and Redis between several machines. They must be installed.
 
-mod bare;
 mod go;
 mod lesson;
 mod nginx;

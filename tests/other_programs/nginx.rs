@@ -32,5 +32,5 @@ async fn the_page_and_messages_pass_through_nginx_and_the_page_is_recognised_by_
         let answer = upgrade_status(&nginx.address, host, Some(origin)).await;
         assert_eq!(answer, status, "{host} and {origin}");
     }
-    arrives_as_it_was_sent(&[nginx]).await;
+    is_a_room(&[nginx]).await;
 }

@@ -4,8 +4,6 @@ use crate::support::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 use tokio::sync::OnceCell;
 
 const PATCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/several-machines.diff");
@@ -106,19 +104,7 @@ async fn everyone_on_two_machines_receives_everything_in_one_order_as_it_was_sen
     let redis = Redis::start(free_address(), "redis-server", "").await;
     let (machines, ..) = two_machines(&redis).await;
     let _load = LOAD.lock().await;
-    one_order(&machines).await;
-    arrives_as_it_was_sent(&machines).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn a_stuck_client_on_one_machine_costs_the_other_nothing() {
-    let redis = Redis::start(free_address(), "redis-server", "").await;
-    let ([mut one, mut other], ..) = two_machines(&redis).await;
-    let _load = LOAD.lock().await;
-    nobody_waits_for_stuck_clients(1, &mut one, Some(&other)).await;
-    while let Ok(line) = other.log.try_recv() {
-        assert!(!line.contains(STUCK), "{line}");
-    }
+    is_a_room(&machines).await;
 }
 
 #[tokio::test]
@@ -129,65 +115,32 @@ async fn what_gets_lost_or_waits_on_the_way_to_redis_arrives_once_in_order() {
         let (near, mut far) = (machine(&redis.address).await, machine(&relay.address).await);
         redis.has_machines(2).await;
         let (mut anna, mut ben) = (near.join().await, far.join().await);
-        for text in ["closed by Redis", "closed again"] {
-            redis.ask("CLIENT KILL TYPE normal");
-            send(&mut ben, text).await;
-            both_receive(&mut anna, &mut ben, text).await;
-        }
+        redis.ask("CLIENT KILL TYPE normal");
+        send(&mut ben, "connected again").await;
+        both_receive(&mut anna, &mut ben, "connected again").await;
         // The text gets lost, as if a NAT had forgotten the connection; then only the answer gets lost.
         for flow in [&relay.to_server, &relay.to_client] {
+            send(&mut ben, "now").await;
+            assert_eq!(receive(&mut ben).await, "now"); // so the next turn begins with the next text
             flow.send(Flow::Lose).unwrap();
             send(&mut ben, "once").await;
             far.logs("no Redis: timed out").await;
             flow.send(Flow::Open).unwrap();
+            assert_eq!(receive(&mut anna).await, "now");
             both_receive(&mut anna, &mut ben, "once").await;
         }
         let count = redis.ask("XLEN chat");
-        assert!(!count.starts_with(":4"), "nothing was sent again");
-        // Texts that had to wait are sent together, in few transactions.
-        redis.ask("CONFIG RESETSTAT");
-        relay.to_client.send(Flow::Hold).unwrap();
-        send_numbers(&mut ben, 1_000, 64).await;
-        relay.to_client.send(Flow::Open).unwrap();
-        receive_numbers(&mut ben, 1_000).await;
-        receive_numbers(&mut anna, 1_000).await;
-        let all = redis.ask("INFO commandstats");
-        let calls = all.split("cmdstat_exec:calls=").nth(1).unwrap();
-        let calls: usize = calls.split(',').next().unwrap().parse().unwrap();
-        assert!(calls < 500, "{calls} transactions for 1,000 texts");
+        assert!(!count.starts_with(":5"), "nothing was sent again");
         // Redis refuses some of them.
         relay.to_server.send(Flow::Rate(100_000)).unwrap();
         send_numbers(&mut ben, 40, 4_000).await;
         for limit in ["1", "0"].repeat(4) {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            sleep(Duration::from_millis(300)).await;
             redis.ask(&format!("CONFIG SET maxmemory {limit}"));
         }
         receive_numbers(&mut ben, 40).await;
         receive_numbers(&mut anna, 40).await;
-    }
-}
-
-#[tokio::test]
-async fn what_redis_refuses_waits_and_arrives_once_in_order() {
-    let refusals = [
-        ("CONFIG SET maxmemory", "1", "0"),
-        ("CONFIG SET min-replicas-to-write", "1", "0"),
-        ("REPLICAOF", "127.0.0.1 1", "NO ONE"),
-        ("ACL SETUSER default", "-xadd", "+xadd"),
-        ("CLIENT", "PAUSE 60000 WRITE", "UNPAUSE"), // no answer at all
-    ];
-    for program in programs() {
-        let redis = Redis::start(free_address(), program, "").await;
-        let (mut machines, mut anna, mut ben) = two_machines(&redis).await;
-        for (command, refuse, accept) in refusals {
-            redis.ask(&format!("{command} {refuse}"));
-            send_numbers(&mut anna, 150, 0).await; // more than go there together
-            machines[0].logs("no Redis").await;
-            machines[0].logs("no Redis").await;
-            redis.ask(&format!("{command} {accept}"));
-            receive_numbers(&mut anna, 150).await;
-            receive_numbers(&mut ben, 150).await;
-        }
+        far.logs("OOM").await;
     }
 }
 
@@ -241,6 +194,6 @@ async fn redis_may_forget_and_nobody_waits_or_receives_something_twice() {
         let mut cyd = late.join().await;
         relay.to_server.send(Flow::Open).unwrap();
         redis.has_machines(3).await;
-        round_trips(&mut cyd, 1).await;
+        round_trip(&mut cyd).await;
     }
 }

@@ -1,19 +1,44 @@
 //! One browser for each engine, started by the first test that needs it, and a new window for each test.
 
-use crate::support::*;
+pub use crate::support::*;
 pub use Engine::*;
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
-use fantoccini::key::Key;
+pub use fantoccini::key::Key;
 use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
-use std::process::{Command, Stdio};
+use serde_json::Value;
+pub use serde_json::json;
 use std::sync::LazyLock;
-use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{sleep, timeout};
+
+pub const PAGE: &str = include_str!("../../index.html");
+
+/// How many times as fast the clock of a fast page runs.
+pub const FASTER: u32 = 3;
+
+/// The server with another page.
+pub async fn with_page(server: &Server, page: String) -> Relay {
+    assert_ne!(page, PAGE, "nothing was replaced");
+    let page = format!("200 OK\r\nContent-Type: text/html\r\n\r\n{page}");
+    Relay::http(&server.address, move |head| head.starts_with("GET / ").then(|| Action::Reply(page.clone()))).await
+}
+
+/// The server with the page on a faster clock, for tests that would have to wait long.
+pub async fn with_fast_page(server: &Server) -> Relay {
+    let clock = format!(
+        "<script>
+            const {{ setTimeout: runLater, setInterval: repeat, AbortSignal: {{ timeout }}, Date: {{ now }} }} = window;
+            window.setTimeout = (run, time) => runLater(run, time / {FASTER});
+            window.setInterval = (run, time) => repeat(run, time / {FASTER});
+            AbortSignal.timeout = (time) => timeout.call(AbortSignal, time / {FASTER});
+            Date.now = () => now() * {FASTER};
+        </script>
+        <script>"
+    );
+    with_page(server, PAGE.replacen("<script>", &clock, 1)).await
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Engine {
@@ -214,15 +239,5 @@ impl Tab {
         let keys = KeyActions::new("keys".into());
         let press = keys.then(KeyAction::Down { value }).then(KeyAction::Up { value });
         self.0.perform_actions(press).await.unwrap();
-    }
-
-    /// From now on, counts in `window.asked` how often the page asks for its server before it connects.
-    pub async fn count_attempts(&self) {
-        let count = "(() => {
-            const { fetch } = window;
-            window.asked = 0;
-            window.fetch = (...request) => (window.asked++, fetch.apply(window, request));
-        })()";
-        self.ask(count).await;
     }
 }

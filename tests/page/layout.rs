@@ -1,8 +1,6 @@
 //! How it looks, and what a screen reader hears.
 
 use super::browser::*;
-use crate::support::*;
-use serde_json::json;
 
 #[test]
 fn a_text_runs_in_its_own_direction_and_its_time_stands_at_its_end() {
@@ -59,34 +57,17 @@ fn in_a_small_window_nothing_scrolls_sideways_and_there_is_room_to_write() {
 }
 
 #[test]
-fn everything_scrolls_the_lines_and_the_first_scroll_bar_moves_nothing() {
-    everywhere(async |tab, _server, mut other| {
-        tab.0.set_window_size(1400, 700).await.unwrap();
-        tab.send("the first line").await;
-        tab.until_lines(&["own: the first line"]).await;
-        let edges = "[state, chat.querySelector('.own'), document.getElementById('send')].map((part) =>
-            Math.round(part.getBoundingClientRect().right))";
-        let before = tab.ask(edges).await;
-        send_numbers(&mut other, 100, 3).await;
-        tab.until("chat.childElementCount === 101").await;
-        tab.expect(edges, before.clone()).await;
-        let all: Vec<_> = before.as_array().unwrap().iter().collect();
-        assert!(all.iter().all(|edge| *edge == all[0]), "{all:?}"); // and they are aligned
-        let beside =
-            "[5, innerWidth - 40].map((x) => document.elementFromPoint(x, innerHeight / 2).closest('#scroller').id)";
-        tab.expect(beside, json!(["scroller", "scroller"])).await;
-    });
-}
-
-#[test]
-fn screen_readers_hear_what_matters() {
-    in_chromium(async |tab, _server, _other| {
-        let added =
-            "new MutationObserver(([{ addedNodes: [line] }]) => { window.isNew = line !== waiting.firstChild; })
-            .observe(chat, { childList: true })";
-        tab.ask(added).await;
+fn axe_finds_nothing_in_light_and_in_dark_and_screen_readers_hear_what_matters() {
+    in_chromium(async |tab, server, mut other| {
+        let axe = std::env::var("AXE").expect("AXE should be the path of axe-core's axe.min.js");
+        let axe = std::fs::read_to_string(axe).unwrap();
+        tab.0.execute(&axe, vec![]).await.unwrap();
+        finds_nothing(tab, "empty").await;
+        tab.ask("dispatchEvent(new Event('online'))").await;
+        tab.until("chat.querySelector('.note') !== null").await; // it has reconnected
+        send(&mut other, "of another").await;
         tab.send("my own").await;
-        tab.until_lines(&["own: my own"]).await;
+        tab.until("chat.childElementCount === 3").await;
         for (what, heard) in [
             ("getComputedStyle(chat.lastChild, '::before').content", "\"You: \""),
             ("getComputedStyle(chat.lastChild, '::before').position", "static"), // or it is a block of its own
@@ -96,24 +77,11 @@ fn screen_readers_hear_what_matters() {
         ] {
             tab.expect(what, json!(heard)).await;
         }
-    });
-}
-
-#[test]
-fn axe_finds_nothing_in_light_and_in_dark() {
-    in_chromium(async |tab, server, mut other| {
-        let axe = std::env::var("AXE").expect("AXE should be the path of axe-core's axe.min.js");
-        let axe = std::fs::read_to_string(axe).unwrap();
-        tab.open(&server.address).await;
-        tab.0.execute(&axe, vec![]).await.unwrap();
-        finds_nothing(tab, "empty").await;
-        send(&mut other, "of another").await;
-        tab.send("my own").await;
-        tab.until("chat.childElementCount === 2").await;
         server.signal("STOP").await;
         tab.send("on its way").await;
         tab.expect("waiting.childElementCount", 1).await;
         finds_nothing(tab, "waiting").await;
+        server.signal("KILL").await;
         tab.until("chat.querySelector('.unheard') !== null").await;
         finds_nothing(tab, "lost").await;
     });

@@ -1,11 +1,6 @@
 //! Many lines, heavy texts, and the reader's place.
 
 use super::browser::*;
-use crate::support::*;
-use futures_util::{SinkExt, StreamExt};
-use serde_json::json;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 
 /// The newest line of the chat is in sight.
 const AT_END: &str = "scroller.scrollTop > -4 &&
@@ -106,11 +101,20 @@ fn new_messages_neither_move_nor_take_what_is_read() {
         // The button leads to the end, and what is typed goes into the input.
         tab.click("#more").await;
         tab.until(&format!("more.textContent === '' && {AT_END}")).await;
-        tab.press('x').await;
-        tab.until("input.value === 'x'").await;
+        tab.press('a').await;
         send(&mut other, "followed again").await;
         tab.until_last("followed again").await;
         tab.until(AT_END).await;
         tab.expect("chat.childElementCount", 1000).await;
+        // So it does wherever the focus is, and page keys scroll.
+        tab.type_in("b").await;
+        tab.press(Key::PageUp).await;
+        tab.until("scroller.scrollTop < -100").await;
+        for (part, letter) in [("#chat > div:last-child", 'c'), ("h1", 'd')] {
+            tab.ask("scroller.scrollTop = 0").await;
+            tab.click(part).await;
+            tab.press(letter).await;
+        }
+        tab.until("input.value === 'abcd'").await;
     });
 }

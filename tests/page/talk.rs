@@ -1,12 +1,9 @@
 //! Sending, receiving, and what is shown.
 
 use super::browser::*;
-use crate::support::*;
-use fantoccini::key::Key;
-use serde_json::json;
 
 #[test]
-fn two_tabs_talk_by_enter_and_by_click() {
+fn two_tabs_talk_by_enter_and_by_click_and_what_is_copied_are_the_texts_alone() {
     everywhere(async |tab, server, _other| {
         let first = tab.0.window().await.unwrap();
         tab.open(&server.address).await;
@@ -14,8 +11,7 @@ fn two_tabs_talk_by_enter_and_by_click() {
         tab.open(&server.address).await;
         tab.send("by key").await;
         tab.until_lines(&["own: by key"]).await;
-        let input = "[input.value, document.activeElement.id]";
-        tab.expect(input, json!(["", "input"])).await;
+        tab.expect("[input.value, document.activeElement.id]", json!(["", "input"])).await;
 
         tab.0.switch_to_window(first).await.unwrap();
         tab.until_lines(&["other: by key"]).await;
@@ -24,11 +20,13 @@ fn two_tabs_talk_by_enter_and_by_click() {
         tab.click("#send").await;
         tab.until_lines(&["other: by key", "own: by mouse"]).await;
         tab.expect("input.value", "").await;
+        tab.ask("getSelection().selectAllChildren(chat)").await;
+        tab.expect("getSelection().toString().trim()", "by key\nby mouse").await;
     });
 }
 
 #[test]
-fn text_that_looks_like_html_is_shown_as_text() {
+fn texts_are_shown_whole_and_as_they_are() {
     everywhere(async |tab, _server, mut other| {
         for text in ["<img src=x onerror=alert(1)>", "<b>bold</b> &amp; a  b\nc"] {
             send(&mut other, text).await;
@@ -40,19 +38,12 @@ fn text_that_looks_like_html_is_shown_as_text() {
         let seen =
             "[chat.innerText.includes('a  b\\nc'), chat.lastChild.offsetHeight > 1.5 * chat.firstChild.offsetHeight]";
         tab.expect(seen, json!([true, true])).await;
-    });
-}
-
-#[test]
-fn texts_are_shown_whole() {
-    everywhere(async |tab, _server, mut other| {
         let emoji = format!("{}\u{1f600}y", "x".repeat(999));
         for text in [&"word ".repeat(800), &"row\n".repeat(1000), &emoji] {
             let text = format!("{text}the end");
             send(&mut other, &text).await;
             tab.until_last(&text).await;
-            let clipped = "chat.lastChild.scrollHeight - chat.lastChild.clientHeight";
-            tab.expect(clipped, 0).await;
+            tab.expect("chat.lastChild.scrollHeight - chat.lastChild.clientHeight", 0).await;
             tab.paste(&text.replace('\n', " ")).await;
             tab.send("").await;
             tab.until("chat.lastChild.className === 'own'").await;
@@ -63,7 +54,7 @@ fn texts_are_shown_whole() {
 
 #[test]
 fn an_echo_is_my_own_text_to_the_letter_and_in_the_order_in_which_i_sent() {
-    everywhere(async |tab, server, mut other| {
+    in_chromium(async |tab, server, mut other| {
         let relay = Relay::start(&server.address).await;
         tab.open(&relay.address).await;
         relay.to_server.send(Flow::Hold).unwrap();
@@ -118,7 +109,7 @@ fn a_sent_line_waits_for_its_echo_and_stays_in_place() {
 
 #[test]
 fn what_is_too_long_stays_in_the_input_whole() {
-    everywhere(async |tab, _server, _other| {
+    in_chromium(async |tab, _server, _other| {
         for (text, letters) in [("x", 4096), ("€", 1365)] {
             tab.paste(&text.repeat(letters + 2)).await;
             tab.press(Key::Backspace).await;
@@ -137,47 +128,14 @@ fn what_is_too_long_stays_in_the_input_whole() {
 }
 
 #[test]
-fn a_draft_has_rows_and_survives_a_reload() {
-    everywhere(async |tab, _server, _other| {
-        let enter = char::from(Key::Enter);
-        let (shift, release) = (char::from(Key::Shift), char::from(Key::Null));
-        tab.type_in(&format!("first{shift}{enter}{release}")).await;
-        tab.type_in("second").await;
-        tab.paste("\nthird").await;
-        tab.0.refresh().await.unwrap();
-        tab.until_connected().await;
-        tab.expect("input.value", "first\nsecond\nthird").await;
-        tab.send("").await;
-        tab.until_lines(&["own: first\nsecond\nthird"]).await;
-        tab.0.refresh().await.unwrap();
-        tab.until_connected().await;
-        tab.expect("input.value", "").await;
-    });
-}
-
-#[test]
-fn keys_work_wherever_the_focus_is() {
-    everywhere(async |tab, _server, mut other| {
-        send_numbers(&mut other, 100, 3).await;
-        tab.until_last("99.").await;
-        tab.type_in("a").await;
-        tab.press(Key::PageUp).await;
-        tab.until("scroller.scrollTop < -100").await;
-        for (part, letter) in [("#chat > div:last-child", 'b'), ("h1", 'c')] {
-            tab.ask("scroller.scrollTop = 0").await;
-            tab.click(part).await;
-            tab.press(letter).await;
-        }
-        tab.until("input.value === 'abc'").await;
-    });
-}
-
-#[test]
-fn a_hidden_tab_counts_what_others_say() {
+fn a_hidden_tab_counts_what_others_say_a_run_of_lines_tells_its_time_once_and_a_new_day_is_told() {
     in_chromium(async |tab, _server, mut other| {
-        send(&mut other, "seen").await;
-        tab.until_last("seen").await;
-        tab.expect("document.title", "Chat").await;
+        let clock = "(() => {
+            const Now = Date;
+            window.today = new Now(2030, 0, 1, 12);
+            window.Date = class extends Now { constructor(...time) { super(...(time.length ? time : [today])) } };
+        })()";
+        tab.ask(clock).await;
         let hide = |hidden: bool| {
             format!(
                 "(Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}),
@@ -186,38 +144,14 @@ fn a_hidden_tab_counts_what_others_say() {
         };
         tab.ask(&hide(true)).await;
         tab.send("my own").await;
-        send_numbers(&mut other, 3, 1).await;
-        tab.until("chat.childElementCount === 5").await;
-        tab.expect("document.title", "(3) Chat").await;
-        tab.ask(&hide(false)).await;
-        tab.expect("document.title", "Chat").await;
-    });
-}
-
-#[test]
-fn what_is_copied_are_the_texts_alone() {
-    everywhere(async |tab, _server, mut other| {
-        send_numbers(&mut other, 3, 1).await;
-        tab.until_last("2").await;
-        tab.ask("getSelection().selectAllChildren(chat)").await;
-        tab.expect("getSelection().toString().trim()", "0\n1\n2").await;
-    });
-}
-
-#[test]
-fn a_run_of_lines_tells_its_time_once_and_a_new_day_is_told() {
-    in_chromium(async |tab, _server, mut other| {
-        let clock = "(() => {
-            const Now = Date;
-            window.today = new Now(2030, 0, 1, 12);
-            window.Date = class extends Now { constructor(...time) { super(...(time.length ? time : [today])) } };
-        })()";
-        tab.ask(clock).await;
         for (minutes, text) in [(0, "one"), (0, "two"), (1, "three"), (24 * 60, "four")] {
             tab.ask(&format!("today.setMinutes(today.getMinutes() + {minutes})")).await;
             send(&mut other, text).await;
             tab.until_last(text).await;
         }
+        tab.expect("document.title", "(4) Chat").await;
+        tab.ask(&hide(false)).await;
+        tab.expect("document.title", "Chat").await;
         tab.expect("chat.querySelectorAll('.other time:not([hidden])').length", json!(3)).await;
         let days = "new Set([...chat.querySelectorAll('.note')].map((day) => day.firstChild.data)).size";
         tab.expect(days, 2).await; // the first line's, too, as the page was loaded on another day

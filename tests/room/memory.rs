@@ -1,12 +1,6 @@
 //! How much memory the room may take, as README says.
 
-use crate::support::frames::*;
 use crate::support::*;
-use futures_util::StreamExt;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Beside a slow client, whose queue is full, eight others send as fast as they can.
@@ -23,9 +17,8 @@ async fn all_queues_together_are_bounded_for_the_longest_messages_and_for_empty_
         for _ in 0..8 {
             shout(server.join().await, length);
         }
-        tokio::time::sleep(Duration::from_secs(5)).await; // that is how long they send
+        sleep(Duration::from_secs(5)).await; // that is how long they send
         let grown = server.grown(before);
-        println!("{length} bytes: peak {grown} KiB");
         assert!(grown < most, "the server's memory grew by {grown} KiB");
         server.assert_all_stayed();
     }
@@ -44,7 +37,7 @@ async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
     let pongs = frame(PONG, "").repeat(128 * 1024 / 6); // a whole read buffer
     for _ in 0..15 {
         talker.get_mut().write_all(&pongs).await.unwrap();
-        round_trips(&mut talker, 1).await;
+        round_trip(&mut talker).await;
     }
     let grown = server.grown(before);
     assert!(grown < 512, "the server's memory grew by {grown} KiB");
@@ -69,7 +62,6 @@ async fn what_one_client_can_hold_is_bounded_and_once_it_reads_it_receives_every
         assert_eq!(receive(&mut talker).await, "sent"); // so all has been read
     }
     let each = server.grown(before) / COUNT;
-    println!("{each} KiB each");
     assert!(each < 450, "{each} KiB for each client");
 
     let mut stream = clients.pop().unwrap();

@@ -1,12 +1,6 @@
 //! Ctrl-C: clients get everything accepted, then close code 1001, and the program ends.
 
-use crate::support::frames::*;
 use crate::support::*;
-use futures_util::StreamExt;
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
@@ -38,26 +32,6 @@ async fn everyone_gets_what_was_accepted_and_then_1001() {
 }
 
 #[tokio::test]
-#[ignore = "takes 5 to 12 seconds"]
-async fn clients_that_read_get_1001_even_while_others_wait_to_send() {
-    let _load = LOAD.lock().await;
-    let mut server = Server::start().await;
-    let slow = server.join_slow().await.into_inner();
-    drain_at(300_000.0, blocking(slow));
-    let mut listener = server.join().await;
-    for _ in 0..20 {
-        shout(server.join().await, MAX_MESSAGE);
-    }
-    for _ in 0..9_000 {
-        receive(&mut listener).await; // by now the slow client's queue is full, and all wait for it
-    }
-    server.signal("INT").await;
-    let close = close_frame(&mut listener).await;
-    assert_eq!(close, (1001, SHUTTING_DOWN.into()));
-    assert_eq!(server.exit().await.code(), Some(0));
-}
-
-#[tokio::test]
 async fn a_client_that_joins_during_the_shutdown_gets_1001_too_and_nobody_can_prevent_the_end() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
@@ -83,6 +57,6 @@ async fn a_client_that_joins_during_the_shutdown_gets_1001_too_and_nobody_can_pr
     assert!(answer.starts_with(b"HTTP/1.1 101 "));
     assert!(answer.ends_with(&[b"\r\n\r\n", &*close].concat()));
     assert_eq!(server.exit().await.code(), Some(0));
-    let took = began.elapsed();
-    assert!(TWO_SECONDS.contains(&took), "it took {took:?}");
+    let took = began.elapsed().as_secs_f64();
+    assert!((1.9..2.9).contains(&took), "it took {took} s");
 }

@@ -1,16 +1,9 @@
-//! Clients that talk to a server over real sockets.
+//! Clients that talk to a server over real sockets, and what holds for a room, whether it is on one server or several.
 
-use super::frames::{TEXT, frame};
-use super::within;
-use futures_util::{SinkExt, Stream, StreamExt};
+use super::*;
+use futures_util::Stream;
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 pub type Socket = WebSocketStream<TcpStream>;
 
@@ -66,17 +59,14 @@ pub async fn receive(stream: &mut impl Receive) -> String {
 }
 
 /// Code and reason of the server's close frame; messages before it are skipped.
-pub async fn close_frame(stream: &mut impl Receive) -> (u16, String) {
-    let close = async {
-        loop {
-            let message = stream.next().await.expect("a close frame");
-            if let Message::Close(frame) = message.expect("no error") {
-                let frame = frame.expect("a code");
-                return (frame.code.into(), frame.reason.as_str().to_owned());
-            }
+pub async fn close_frame(client: &mut Socket) -> (u16, String) {
+    loop {
+        let message = within(client.next()).await.expect("a close frame");
+        if let Message::Close(frame) = message.expect("no error") {
+            let frame = frame.expect("a code");
+            return (frame.code.into(), frame.reason.as_str().to_owned());
         }
-    };
-    within(close).await
+    }
 }
 
 /// Everything that still comes until the server closes, without a reset.
@@ -85,11 +75,6 @@ pub async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let end = within(stream.read_to_end(&mut rest)).await;
     end.expect("an end, and no reset");
     rest
-}
-
-/// Reads whatever comes, in a thread of its own.
-pub fn drain(client: Socket) {
-    drain_at(f64::INFINITY, blocking(client.into_inner()));
 }
 
 /// Reads no more than so many bytes a second, also after a pause.
@@ -139,19 +124,88 @@ pub async fn receive_numbers(stream: &mut impl Receive, count: usize) {
     }
 }
 
-/// The same in a task of its own.
-pub fn spawn_numbers(mut stream: impl Receive + 'static, count: usize) -> JoinHandle<()> {
-    tokio::spawn(async move { receive_numbers(&mut stream, count).await })
+/// How long a message takes from a client to itself.
+pub async fn round_trip(client: &mut Socket) -> Duration {
+    let began = Instant::now();
+    send(client, "round trip").await;
+    assert_eq!(receive(client).await, "round trip");
+    began.elapsed()
 }
 
-/// The longest of `count` round trips.
-pub async fn round_trips(client: &mut Socket, count: usize) -> Duration {
-    let mut longest = Duration::ZERO;
-    for number in 0..count {
-        let began = Instant::now();
-        send(client, number.to_string()).await;
-        assert_eq!(receive(client).await, number.to_string());
-        longest = longest.max(began.elapsed());
+/// Everyone receives everything, in one order and as it was sent: eight clients, spread over the servers, talk at the same
+/// time. They leave, and a client of the first server and one of the last go on.
+pub async fn is_a_room(servers: &[Server]) {
+    const TEXTS: usize = 200;
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        clients.push(servers[number % servers.len()].join().await);
     }
-    longest
+    for text in 0..TEXTS {
+        for (number, client) in clients.iter_mut().enumerate() {
+            send(client, format!("{number} {text}")).await;
+        }
+    }
+    let mut order = Vec::new();
+    for (number, client) in clients.iter_mut().enumerate() {
+        for place in 0..8 * TEXTS {
+            let text = receive(client).await;
+            match number {
+                0 => order.push(text),
+                _ => assert_eq!(text, order[place], "two orders"),
+            }
+        }
+        let start = format!("{number} ");
+        let own = order.iter().filter(|text| text.starts_with(&start));
+        let sent = (0..TEXTS).map(|text| format!("{number} {text}"));
+        assert!(own.eq(&sent.collect::<Vec<_>>()), "lost, or out of order: {order:?}");
+    }
+    drop(clients);
+    let mut anna = servers[0].join().await;
+    let mut ben = servers.last().unwrap().join().await;
+    let longest = "ä".repeat(MAX_MESSAGE / 2);
+    for text in ["", " ", "grüße \u{1F44B}\u{0}\r\n<b>&amp;</b>", &longest] {
+        send(&mut anna, text).await;
+        assert_eq!(receive(&mut anna).await, text);
+        assert_eq!(receive(&mut ben).await, text);
+    }
+    // In fragments (RFC 6455, section 5.4), cut in the middle of a character, a ping in between.
+    let (first, last) = "grüße".as_bytes().split_at(3);
+    let frames = [frame(FIRST, first), frame(PING, "in between"), frame(LAST, last)];
+    let stream = anna.get_mut();
+    within(stream.write_all(&frames.concat())).await.unwrap();
+    assert_eq!(receive(&mut ben).await, "grüße");
+}
+
+// Raw frames (RFC 6455, section 5.2). Clients' frames have a mask of zeros, so their payload stays readable.
+pub const TEXT: u8 = 0x81;
+pub const BINARY: u8 = 0x82;
+pub const CLOSE: u8 = 0x88;
+pub const PING: u8 = 0x89;
+pub const PONG: u8 = 0x8a;
+/// A text in fragments: its first frame, those between, and its last.
+pub const FIRST: u8 = 0x01;
+pub const MORE: u8 = 0x00;
+pub const LAST: u8 = 0x80;
+
+/// A client's frame with any first byte, allowed or not.
+pub fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    [&header(first, payload.len()), payload].concat()
+}
+
+/// The header of a client's frame that announces `length` bytes.
+pub fn header(first: u8, length: usize) -> Vec<u8> {
+    let length = match length {
+        0..126 => vec![length as u8],
+        126..65_536 => [&[126], &(length as u16).to_be_bytes()[..]].concat(),
+        _ => [&[127], &(length as u64).to_be_bytes()[..]].concat(),
+    };
+    let masked = length[0] | 0x80;
+    [&[first, masked], &length[1..], &[0; 4]].concat()
+}
+
+/// A close frame from the server, which doesn't mask.
+pub fn server_close(code: u16, reason: &str) -> Vec<u8> {
+    let length = 2 + reason.len() as u8;
+    [&[CLOSE, length], &code.to_be_bytes()[..], reason.as_bytes()].concat()
 }

@@ -1,7 +1,8 @@
 //! The program, built, and copies of it with a change. All share one target folder, so their crates are built once.
 
+use super::Command;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// The path of the program. Cargo builds it for its own tests, but not for those in tests/Cargo.toml.
 pub fn built_chat() -> PathBuf {
@@ -22,14 +23,10 @@ impl Variant {
     pub fn new(name: &str, program: &str) -> Variant {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let name = name.to_owned();
-        let variant = Variant { folder, name };
-        for (file, text) in
-            [("Cargo.toml", include_str!("../../Cargo.toml")), ("Cargo.lock", include_str!("../../Cargo.lock"))]
-        {
-            let named = format!("name = \"{}\"", variant.name);
-            variant.write(file, &text.replace("name = \"chat\"", &named));
-        }
+        let variant = Variant { folder, name: name.to_owned() };
+        let named = |text: &str| text.replace("name = \"chat\"", &format!("name = \"{name}\""));
+        variant.write("Cargo.toml", &named(include_str!("../../Cargo.toml")));
+        variant.write("Cargo.lock", &named(include_str!("../../Cargo.lock")));
         variant.write("index.html", include_str!("../../index.html"));
         variant.write("main.rs", program);
         variant

@@ -1,24 +1,26 @@
-//! What the tests share: the server, clients, raw frames, a relay between them, and copies of the program. It uses only
+//! What the tests share: the server, clients, a relay between them, and copies of the program. It uses only
 //! crates and features that the program uses, too, so nothing has to be built for the tests alone.
 #![allow(dead_code, unused_imports)] // each test program uses a part of it
 
-pub mod checks;
 pub mod client;
 pub mod copies;
-pub mod frames;
 pub mod relay;
 pub mod server;
 
-pub use checks::*;
 pub use client::*;
 pub use copies::{Variant, built_chat};
+pub use futures_util::{SinkExt, StreamExt};
 pub use relay::{Action, Flow, Relay};
 pub use server::*;
+pub use std::process::{Command, Stdio};
+pub use std::time::{Duration, Instant};
+pub use tokio::io::{AsyncReadExt, AsyncWriteExt};
+pub use tokio::net::TcpStream;
+pub use tokio::time::{sleep, timeout};
+pub use tokio_tungstenite::tungstenite::{Error, Message};
+pub use tokio_tungstenite::{WebSocketStream, client_async};
 
-use std::ops::Range;
-use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
 
 /// The longest text that the room passes on, in bytes.
 pub const MAX_MESSAGE: usize = 4 * 1024;
@@ -31,9 +33,6 @@ pub const STUCK: &str = "left (did not read its messages)";
 
 /// How long anything without a limit of its own may take: a test that waits longer has failed.
 pub const LIMIT: Duration = Duration::from_secs(20);
-
-/// How long a connection or the program lasts, if a client doesn't answer its close frame.
-pub const TWO_SECONDS: Range<Duration> = Duration::from_millis(1_900)..Duration::from_millis(2_900);
 
 /// Held by tests that load the machine, and by those with time bounds, so that none slows down another.
 pub static LOAD: Mutex<()> = Mutex::const_new(());

@@ -1,12 +1,10 @@
 //! A TCP relay between a client and a server: as slow, as lossy or as broken as a test wants it.
 
+use super::*;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
 
 /// How bytes get through, in one direction.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,27 +20,27 @@ pub enum Flow {
     Cut,
 }
 
-/// What the relay does with an HTTP request, the first on its connection.
+/// What the relay does with an HTTP request, the first on its connection, instead of passing it on as it is.
 pub enum Action {
-    /// Sends it on, with this head, and then all bytes of both sides.
-    Forward(String),
+    /// Passes it on with this head.
+    Change(String),
     /// Answers by itself: a status line, headers if there are any, and a body behind an empty line.
     Reply(String),
     /// Never answers.
     Hang,
-    /// Lets the WebSocket be opened, and then cuts the connection without a close frame.
-    Drop,
 }
 
 pub struct Relay {
     pub address: String,
     pub to_server: watch::Sender<Flow>,
     pub to_client: watch::Sender<Flow>,
+    /// Whether `decide` is asked.
+    pub decides: watch::Sender<bool>,
     /// The head of each HTTP request.
     heads: mpsc::UnboundedReceiver<String>,
 }
 
-type Decide = dyn Fn(&str) -> Action + Send + Sync;
+type Decide = dyn Fn(&str) -> Option<Action> + Send + Sync;
 
 impl Relay {
     /// Passes on bytes, whatever they are.
@@ -50,8 +48,8 @@ impl Relay {
         Relay::with(server, None).await
     }
 
-    /// Passes on HTTP, as `decide` says for each head of a request.
-    pub async fn http(server: &str, decide: impl Fn(&str) -> Action + Send + Sync + 'static) -> Relay {
+    /// Passes on HTTP, unless `decide` says something else for the head of a request.
+    pub async fn http(server: &str, decide: impl Fn(&str) -> Option<Action> + Send + Sync + 'static) -> Relay {
         Relay::with(server, Some(Arc::new(decide))).await
     }
 
@@ -60,15 +58,16 @@ impl Relay {
         let address = listener.local_addr().unwrap().to_string();
         let (to_server, up) = watch::channel(Flow::Open);
         let (to_client, down) = watch::channel(Flow::Open);
+        let (decides, asks) = watch::channel(true);
         let (seen, heads) = mpsc::unbounded_channel();
         let server = server.to_owned();
-        let connection = Connection { server, decide, seen, up, down };
+        let connection = Connection { server, decide, asks, seen, up, down };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(connection.clone().serve(client));
             }
         });
-        Relay { address, to_server, to_client, heads }
+        Relay { address, to_server, to_client, decides, heads }
     }
 
     /// Waits for `count` heads that begin with `start`. Returns them, and those in between.
@@ -87,6 +86,7 @@ impl Relay {
 struct Connection {
     server: String,
     decide: Option<Arc<Decide>>,
+    asks: watch::Receiver<bool>,
     seen: mpsc::UnboundedSender<String>,
     up: watch::Receiver<Flow>,
     down: watch::Receiver<Flow>,
@@ -94,15 +94,15 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, mut client: TcpStream) -> Option<()> {
-        let (mut head, mut drops) = (String::new(), false);
+        let mut head = String::new();
         if let Some(decide) = &self.decide {
             head = read_head(&mut client).await?;
             let _ = self.seen.send(head.clone());
-            match decide(&head) {
-                Action::Forward(changed) => head = changed,
-                Action::Drop => drops = true,
-                Action::Hang => std::future::pending().await,
-                Action::Reply(reply) => {
+            match decide(&head).filter(|_| *self.asks.borrow()) {
+                None => {}
+                Some(Action::Change(changed)) => head = changed,
+                Some(Action::Hang) => std::future::pending().await,
+                Some(Action::Reply(reply)) => {
                     let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
                     let length = format!("Content-Length: {}\r\nConnection: close", body.len());
                     let reply = format!("HTTP/1.1 {head}\r\n{length}\r\n\r\n{body}");
@@ -115,12 +115,6 @@ impl Connection {
         }
         let mut server = TcpStream::connect(&self.server).await.ok()?;
         server.write_all(head.as_bytes()).await.ok()?;
-        if drops {
-            let head = read_head(&mut server).await?;
-            client.write_all(head.as_bytes()).await.ok()?;
-            sleep(Duration::from_millis(100)).await; // or Firefox doesn't consider it open
-            return Some(());
-        }
         client.set_nodelay(true).ok()?;
         server.set_nodelay(true).ok()?;
         let (from_client, to_client) = client.split();
@@ -139,7 +133,7 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut flow: watch::Re
         let now = *flow.borrow_and_update();
         let (pause, most) = match now {
             Flow::Cut => return None,
-            Flow::Rate(bytes) => (Duration::from_millis(10), bytes.div_ceil(100)),
+            Flow::Rate(bytes) => (Duration::from_millis(100), bytes.div_ceil(10)),
             _ => (Duration::ZERO, buffer.len()),
         };
         sleep(pause).await;
