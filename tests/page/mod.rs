@@ -3,7 +3,6 @@
 //! - `talk`: sending, receiving, and what is shown; `lines`: many lines, heavy texts, and the reader's place
 //! - `connection`: losing it and reconnecting; `proxy`: what may stand between the page and the room
 //! - `layout`: how it looks, and what a screen reader hears
-//! - `browser`: how a test gets a browser window
 //!
 //! Tests `everywhere` run in Chromium, Firefox and WebKit; tests `in_chromium` do so with the environment variable FULL=1.
 
