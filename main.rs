@@ -166,7 +166,7 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
                 Poll::Pending // senders wait until the slowest client takes a message
             }
         });
-        let count = task::unconstrained(next).await; // tokio would pause it after 128 writes
+        let count = task::unconstrained(next).await; // or it would get 128 writes at a time
         for client in clients.write().unwrap().values_mut() {
             client.behind += count;
         }
@@ -178,7 +178,7 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; over its `write_buffer_size`
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; above `write_buffer_size`
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
@@ -260,7 +260,7 @@ fn close_reason(error: warp::Error) -> Close {
 /// Writes a client's messages until its socket is full. Once the socket can take more, `cx` wakes
 /// `handle_messages`. Each round starts with a full flush, or pongs could leave no room to feed.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    // The first try is without `cx`, with which the library would wake it for bytes to read, too.
+    // Without `cx` first: with it, the library would wake the task for bytes to read, too.
     while client.sink.flush().now_or_never().is_some()
         || client.sink.poll_flush_unpin(cx).is_ready()
     {
