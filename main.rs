@@ -139,7 +139,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     log(&room, format!("client {id} left ({reason})"));
 }
 
-/// Sends each message to all clients. A single task does this, so all clients get the same order.
+/// Sends each message to all clients. A single task does this, so all get them in the same order.
 /// It doesn't wait for a full socket, but drops a client that is stuck: more than half a queue
 /// behind, with no `STEP` taken for `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
