@@ -125,7 +125,7 @@ fn leaving_the_page_leaves_the_room_and_coming_back_rejoins_it_with_the_draft() 
         tab.expect("input.value", "first\nsecond\nthird").await;
         tab.0.refresh().await.unwrap();
         tab.until_connected().await;
-        tab.expect("input.value", "first\nsecond\nthird").await;
+        tab.expect("[input.value, sessionStorage.draft]", json!(["first\nsecond\nthird", ""])).await;
         tab.send("").await;
         tab.until_lines(&["own: first\nsecond\nthird"]).await;
         tab.0.refresh().await.unwrap();

@@ -1,5 +1,4 @@
 //! What the page promises, seen in real browsers with the real program behind it.
-//!
 //! - `talk`: sending, receiving, and what is shown; `lines`: many lines, heavy texts, and the reader's place
 //! - `connection`: losing it and reconnecting; `proxy`: what may stand between the page and the room
 //! - `layout`: how it looks, and what a screen reader hears

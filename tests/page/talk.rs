@@ -11,15 +11,15 @@ fn two_tabs_talk_by_enter_and_by_click_and_what_is_copied_are_the_texts_alone() 
         tab.open(&server.address).await;
         tab.send("by key").await;
         tab.until_lines(&["own: by key"]).await;
-        tab.expect("[input.value, document.activeElement.id]", json!(["", "input"])).await;
-
+        let input = "[input.value, document.activeElement.id]";
+        tab.expect(input, json!(["", "input"])).await;
         tab.0.switch_to_window(first).await.unwrap();
         tab.until_lines(&["other: by key"]).await;
         tab.send("   ").await; // isn't sent
         tab.type_in("by mouse").await;
         tab.click("#send").await;
         tab.until_lines(&["other: by key", "own: by mouse"]).await;
-        tab.expect("input.value", "").await;
+        tab.expect(input, json!(["", "input"])).await;
         tab.ask("getSelection().selectAllChildren(chat)").await;
         tab.expect("getSelection().toString().trim()", "by key\nby mouse").await;
     });
