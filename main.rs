@@ -6,17 +6,16 @@
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
-use std::task::{Context, Poll};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::signal;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, interval, sleep, timeout};
-use tokio::{signal, task};
+use tokio::task::coop::{consume_budget, unconstrained};
+use tokio::time::{Duration, MissedTickBehavior, interval, sleep, timeout};
 use warp::http::{StatusCode, uri::Authority};
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
@@ -106,7 +105,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     let client = Client {
         sink,
         behind: 0,
-        idle: 0,
+        idle: Duration::ZERO,
         _dropped,
     };
     room.clients.write().unwrap().insert(id, client);
@@ -140,36 +139,29 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 }
 
 /// Sends each message to all clients. A single task does this, so all get them in the same order.
-/// It doesn't wait for a full socket, but drops a client that is stuck: more than half a queue
-/// behind, with no `STEP` taken for `WRITE_TIMEOUT`.
+/// It doesn't wait for a full socket, but tries it again later, and drops a client that is stuck:
+/// more than half a queue behind, with no `STEP` taken for `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
-    let mut ticks = interval(WRITE_TIMEOUT / 4);
+    let mut is_full = false; // whether a socket must be tried again
+    let mut retry = interval(RETRY_INTERVAL);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Skip); // a suspension counts as one tick
     loop {
-        let next = poll_fn(|cx| {
-            let mut tick = 0;
-            while ticks.poll_tick(cx).is_ready() {
-                tick = 1; // after a suspension, all missed ticks count as one
-            }
-            let mut clients = clients.write().unwrap();
-            clients.retain(|&id, client| {
-                client.idle += tick;
-                write_messages(id, client, &queue, cx);
-                client.behind <= QUEUE / 2 || client.idle <= 4
-            });
-            let behind = clients.values().map(|client| client.behind).max();
-            queue.drain(..queue.len() - behind.unwrap_or(0));
-            let space = QUEUE - queue.len();
-            if space > 0 {
-                messages.poll_recv_many(cx, &mut queue, space.min(BROADCAST))
-            } else {
-                Poll::Pending // senders wait until the slowest client takes a message
-            }
-        });
-        let count = task::unconstrained(next).await; // or it would get 128 writes at a time
-        for client in clients.write().unwrap().values_mut() {
+        let space = BROADCAST.min(QUEUE - queue.len()); // if 0, senders wait for the slowest client
+        let (count, waited) = tokio::select! {
+            count = messages.recv_many(&mut queue, space), if space > 0 => (count, Duration::ZERO),
+            _ = retry.tick(), if is_full => (0, RETRY_INTERVAL),
+        };
+        is_full = false;
+        let mut clients = clients.write().unwrap();
+        clients.retain(|&id, client| {
             client.behind += count;
-        }
+            client.idle += waited;
+            is_full |= !write_messages(id, client, &queue);
+            client.behind <= QUEUE / 2 || client.idle <= WRITE_TIMEOUT
+        });
+        let behind = clients.values().map(|client| client.behind).max();
+        queue.drain(..queue.len() - behind.unwrap_or(0));
     }
 }
 
@@ -182,6 +174,7 @@ const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; above `write
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
+const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
 const READ_TIMEOUT: Duration = Duration::from_secs(130); // a ping may wait behind a full queue
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answer a close frame
@@ -190,7 +183,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 struct Client {
     sink: SplitSink<WebSocket, Message>,
     behind: usize,                 // messages in the queue that it still has to receive
-    idle: u32,                     // quarters of `WRITE_TIMEOUT` since its socket took a `STEP`
+    idle: Duration,                // since its socket took a `STEP`
     _dropped: oneshot::Sender<()>, // tells `read_message` that the client was dropped
 }
 
@@ -218,7 +211,7 @@ async fn read_message(
     dropped: &mut oneshot::Receiver<()>,
 ) -> Result<Message, Close> {
     loop {
-        task::coop::consume_budget().await; // or a flood of pings would keep everyone waiting
+        consume_budget().await; // or a flood of pings would keep everyone waiting
         let message = tokio::select! {
             // After an error, `next` returns `None` for good, which matches nothing here.
             Some(message) = stream.next() => message.map_err(close_reason)?,
@@ -257,17 +250,15 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages until its socket is full. Once the socket can take more, `cx` wakes
-/// `handle_messages`. Each round starts with a full flush, or pongs could leave no room to feed.
-fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut Context) {
-    // Without `cx` first: with it, the library would wake the task for bytes to read, too.
-    while client.sink.flush().now_or_never().is_some()
-        || client.sink.poll_flush_unpin(cx).is_ready()
-    {
+/// Writes a client's messages. Returns false if its socket is full, and can't take all now.
+fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
+    // A full flush comes first, or pongs could leave no room to feed. It is `unconstrained`, as
+    // tokio would allow only 128 at a time.
+    while unconstrained(client.sink.flush()).now_or_never().is_some() {
         if client.behind == 0 {
-            return;
+            return true;
         }
-        client.idle = 0;
+        client.idle = Duration::ZERO;
         let mut bytes = 0;
         for (to, message) in &queue[queue.len() - client.behind..] {
             if bytes >= STEP {
@@ -280,6 +271,7 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing], cx: &mut C
             client.behind -= 1;
         }
     }
+    false
 }
 
 /// Sends a ping to all clients at each interval. Their pongs show that they are alive.

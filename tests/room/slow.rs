@@ -71,14 +71,14 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_two_sec
             longest = longest.max(last.elapsed());
             last = Instant::now();
         }
-        longest
+        (longest, listener)
     });
     let mut expected: HashSet<_> = (1..=22).map(|id| format!("client {id} ")).collect();
     while !expected.is_empty() {
         let line = server.logs(STUCK).await;
         expected.retain(|client| !line.starts_with(client));
     }
-    let longest = listen.await.unwrap();
+    let (longest, _listener) = listen.await.unwrap();
     assert!(longest < Duration::from_millis(2_500), "a pause of {longest:?}");
     server.assert_all_stayed();
 }
