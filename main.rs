@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::{consume_budget, unconstrained};
-use tokio::time::{Duration, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use warp::http::{StatusCode, uri::Authority};
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
@@ -144,20 +144,21 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
     let mut is_full = false; // whether a socket must be tried again
-    let mut retry = interval(RETRY_INTERVAL);
-    retry.set_missed_tick_behavior(MissedTickBehavior::Skip); // a suspension counts as one tick
+    let mut turn = Instant::now(); // when the last turn began
     loop {
         let space = BROADCAST.min(QUEUE - queue.len()); // if 0, senders wait for the slowest client
-        let (count, waited) = tokio::select! {
-            count = messages.recv_many(&mut queue, space), if space > 0 => (count, Duration::ZERO),
-            _ = retry.tick(), if is_full => (0, RETRY_INTERVAL),
+        let count = tokio::select! {
+            count = messages.recv_many(&mut queue, space), if space > 0 => count,
+            () = sleep(RETRY_INTERVAL), if is_full => 0,
         };
+        let waited = turn.elapsed().min(WRITE_TIMEOUT / 10); // a suspended program counts less
+        turn = Instant::now();
         is_full = false;
         let mut clients = clients.write().unwrap();
         clients.retain(|&id, client| {
             client.behind += count;
             client.idle += waited;
-            is_full |= !write_messages(id, client, &queue);
+            is_full |= write_messages(id, client, &queue);
             client.behind <= QUEUE / 2 || client.idle <= WRITE_TIMEOUT
         });
         let behind = clients.values().map(|client| client.behind).max();
@@ -250,15 +251,15 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages. Returns false if its socket is full, and can't take all now.
+/// Writes a client's messages, and returns whether its socket is full.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
     // A full flush comes first, or pongs could leave no room to feed. It is `unconstrained`, as
     // tokio would allow only 128 at a time.
     while unconstrained(client.sink.flush()).now_or_never().is_some() {
-        if client.behind == 0 {
-            return true;
-        }
         client.idle = Duration::ZERO;
+        if client.behind == 0 {
+            return false;
+        }
         let mut bytes = 0;
         for (to, message) in &queue[queue.len() - client.behind..] {
             if bytes >= STEP {
@@ -271,7 +272,7 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
             client.behind -= 1;
         }
     }
-    false
+    true
 }
 
 /// Sends a ping to all clients at each interval. Their pongs show that they are alive.

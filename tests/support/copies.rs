@@ -49,7 +49,6 @@ impl Variant {
         first.map(|error| error.replace('`', "'"))
     }
 
-    /// The program, built.
     pub fn build(&self) -> PathBuf {
         build(&self.folder).join(&self.name)
     }

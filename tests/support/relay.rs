@@ -12,9 +12,7 @@ pub enum Flow {
     Open,
     /// At this many bytes a second.
     Rate(usize),
-    /// They wait.
     Hold,
-    /// They get lost.
     Lose,
     /// All connections are closed, new ones at once.
     Cut,
@@ -26,7 +24,6 @@ pub enum Action {
     Change(String),
     /// Answers by itself: a status line, headers if there are any, and a body behind an empty line.
     Reply(String),
-    /// Never answers.
     Hang,
 }
 

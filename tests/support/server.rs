@@ -101,7 +101,6 @@ impl Server {
         }
     }
 
-    /// Nobody has left, according to the terminal so far.
     pub fn assert_all_stayed(&mut self) {
         while let Ok(line) = self.log.try_recv() {
             assert!(line.contains("joined"), "{line}");
@@ -130,7 +129,7 @@ impl Server {
         self.status("VmHWM").saturating_sub(before)
     }
 
-    fn status(&self, field: &str) -> usize {
+    pub fn status(&self, field: &str) -> usize {
         let status = fs::read_to_string(self.proc("status")).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -185,7 +184,6 @@ pub fn free_address() -> String {
     }
 }
 
-/// Waits until a program listens there.
 pub async fn listens(address: &str) {
     until(|| std::net::TcpStream::connect(address).is_ok()).await;
 }
