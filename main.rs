@@ -151,7 +151,7 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if is_full => 0,
         };
-        let waited = turn.elapsed().min(WRITE_TIMEOUT / 10); // a suspended program counts less
+        let waited = turn.elapsed().min(WRITE_TIMEOUT / 10); // not the time of a suspension
         turn = Instant::now();
         is_full = false;
         let mut clients = clients.write().unwrap();
@@ -171,7 +171,7 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; above `write_buffer_size`
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; above the library's own 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
@@ -194,8 +194,8 @@ struct Close(u16, &'static str);
 
 /// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). With DNS rebinding, an
 /// attacker's domain points at us, so its `Origin` and `Host` match. Over TLS, our certificate is
-/// not valid for that domain. Without TLS, nothing stops the attack, so there we let in only IP
-/// addresses and `localhost`.
+/// not valid for that domain. Without TLS, nothing else stops the attack, so there we let in only
+/// IP addresses and `localhost`.
 fn check_origin(origin: &str, host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
@@ -253,8 +253,8 @@ fn close_reason(error: warp::Error) -> Close {
 
 /// Writes a client's messages, and returns whether its socket is full.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
-    // A full flush comes first, or pongs could leave no room to feed. It is `unconstrained`, as
-    // tokio would allow only 128 at a time.
+    // After a full flush, the library's buffer has room for a `STEP`, whatever pongs were in it.
+    // The flush is `unconstrained`, as tokio would allow only 128 at a time.
     while unconstrained(client.sink.flush()).now_or_never().is_some() {
         client.idle = Duration::ZERO;
         if client.behind == 0 {
