@@ -6,8 +6,7 @@
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::collections::HashMap;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
@@ -101,18 +100,18 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let (sink, mut stream) = socket.split();
-    let (_dropped, mut dropped) = oneshot::channel();
+    let (mut in_room, _in_room) = oneshot::channel();
     let client = Client {
         sink,
         behind: 0,
         idle: Duration::ZERO,
-        _dropped,
+        _in_room,
     };
     room.clients.write().unwrap().insert(id, client);
     log(&room, format!("client {id} joined"));
 
     let Close(code, reason) = loop {
-        match read_message(&mut stream, &mut dropped).await {
+        match read_message(&mut stream, &mut in_room).await {
             Ok(message) => {
                 let _ = room.broadcast.send((None, message)).await;
             }
@@ -120,14 +119,14 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         }
     };
 
-    if code != 1000 {
+    if code != 1006 {
         let close = Message::close_with(code, reason);
         let _ = room.broadcast.send((Some(id), close)).await;
         // Closing with bytes unread would reset the connection, and lose the frame. So this reads
         // on, if it can, until the client answers. A slow one may be cut off before that.
         let _ = timeout(CLOSE_TIMEOUT, async {
             loop {
-                if let Err(Close(1000, _)) = read_message(&mut stream, &mut dropped).await {
+                if let Err(Close(1006, _)) = read_message(&mut stream, &mut in_room).await {
                     break;
                 }
             }
@@ -146,7 +145,7 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
     let mut is_full = false; // whether a socket must be tried again
     let mut turn = Instant::now(); // when the last turn began
     loop {
-        let space = BROADCAST.min(QUEUE - queue.len()); // if 0, senders wait for the slowest client
+        let space = QUEUE - queue.len(); // if 0, senders wait for the slowest client
         let count = tokio::select! {
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if is_full => 0,
@@ -183,13 +182,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 /// A client, as `handle_messages` sees it.
 struct Client {
     sink: SplitSink<WebSocket, Message>,
-    behind: usize,                 // messages in the queue that it still has to receive
-    idle: Duration,                // since its socket took a `STEP`
-    _dropped: oneshot::Sender<()>, // tells `read_message` that the client was dropped
+    behind: usize,  // messages in the queue that it still has to receive
+    idle: Duration, // since its socket took a `STEP`
+    _in_room: oneshot::Receiver<()>, // once it is dropped, `read_message` ends
 }
 
-/// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. 1000 means that no
-/// close frame can reach it: it closed or lost the connection, or is stuck.
+/// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. 1006 is never sent: it
+/// means that the client has closed or lost the connection, or is stuck.
 struct Close(u16, &'static str);
 
 /// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). With DNS rebinding, an
@@ -209,19 +208,19 @@ fn check_origin(origin: &str, host: &Authority) -> bool {
 /// Waits for a client's next text message. The error says why the client leaves.
 async fn read_message(
     stream: &mut SplitStream<WebSocket>,
-    dropped: &mut oneshot::Receiver<()>,
+    in_room: &mut oneshot::Sender<()>,
 ) -> Result<Message, Close> {
     loop {
         consume_budget().await; // or a flood of pings would keep everyone waiting
         let message = tokio::select! {
             // After an error, `next` returns `None` for good, which matches nothing here.
             Some(message) = stream.next() => message.map_err(close_reason)?,
-            _ = &mut *dropped => return Err(Close(1000, "did not read its messages")),
+            () = in_room.closed() => return Err(Close(1006, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
         };
         if message.is_close() {
             let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // this read sends our close frame
-            return Err(Close(1000, "closed the connection"));
+            return Err(Close(1006, "closed the connection"));
         }
         if message.is_binary() {
             return Err(Close(1003, "sent binary data, not text"));
@@ -245,7 +244,7 @@ fn close_reason(error: warp::Error) -> Close {
     } else if text.contains("UTF-8") {
         Close(1007, "sent text that was not valid UTF-8")
     } else if text.contains("reset") || text.contains("IO error") {
-        Close(1000, "lost the connection")
+        Close(1006, "lost the connection")
     } else {
         Close(1002, "broke the WebSocket protocol")
     }
