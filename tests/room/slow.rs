@@ -45,6 +45,27 @@ async fn a_client_that_reads_nothing_is_dropped_when_its_queue_is_more_than_half
 }
 
 #[tokio::test]
+async fn the_write_timeout_begins_when_a_socket_is_full_even_beside_a_stuck_client() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let (_stuck, mut talker) = (server.join_stuck().await, server.join().await);
+    for _ in 0..200 {
+        send(&mut talker, "x".repeat(MAX_MESSAGE)).await; // from now on, sockets are tried again and again
+        receive(&mut talker).await;
+    }
+    let mut late = server.join_stuck().await.into_inner();
+    sleep(Duration::from_secs(2)).await; // its socket takes nothing, as there is nothing
+    let full = Instant::now();
+    let pings = frame(PING, [b'x'; 125]).repeat(12_000);
+    within(late.write_all(&[pings, frame(TEXT, "all pings")].concat())).await.unwrap();
+    receive(&mut talker).await; // their pongs have filled its socket
+    within(talker.get_mut().write_all(&frame(TEXT, "x").repeat(QUEUE / 2 + 100))).await.unwrap();
+    server.logs(&format!("client 3 {STUCK}")).await;
+    let took = full.elapsed();
+    assert!(took > Duration::from_secs(1), "dropped after {took:?}");
+}
+
+#[tokio::test]
 async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_two_seconds_at_most() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
