@@ -25,7 +25,7 @@ type Clients = Arc<RwLock<HashMap<usize, Client>>>;
 /// A message on its way out: to the client with this number, or to all.
 type Outgoing = (Option<usize>, Message);
 
-/// Go's global variables. A clone points to the same room.
+/// Go's global variables, in one value. All its clones share the same room.
 #[derive(Clone)]
 struct Room {
     clients: Clients,
@@ -88,8 +88,8 @@ fn upgrade(
         return Err(StatusCode::FORBIDDEN);
     }
     let ws = ws
-        .max_message_size(MAX_READ) // for a longer one, the library ends the stream
-        .max_frame_size(MAX_READ) // for a longer frame, on reading its header
+        .max_message_size(MAX_READ) // the library ends the stream after a longer message,
+        .max_frame_size(MAX_READ) // and after the header of a longer frame
         .max_write_buffer_size(WRITE_BUFFER);
     Ok(ws.on_upgrade(|socket| handle_connections(socket, room)))
 }
@@ -138,8 +138,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 }
 
 /// Sends each message to all clients. A single task does this, so all get them in the same order.
-/// It doesn't wait for a full socket, but tries it again later, and drops a client that is stuck:
-/// more than half a queue behind, with no `STEP` taken for `WRITE_TIMEOUT`.
+/// It never waits for a full socket, but tries it again later. It drops a client that is stuck: one
+/// that is more than half a queue behind, and whose socket has taken no `STEP` for `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
     let mut is_full = false; // whether a socket must be tried again
@@ -150,7 +150,7 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if is_full => 0,
         };
-        let waited = turn.elapsed().min(WRITE_TIMEOUT / 10); // not the time of a suspension
+        let waited = turn.elapsed().min(WRITE_TIMEOUT / 10); // so a suspension hardly counts
         turn = Instant::now();
         is_full = false;
         let mut clients = clients.write().unwrap();
@@ -172,7 +172,7 @@ const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all 
 const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; above the library's own 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; a flood is read in short turns
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small: a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
 const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
@@ -191,10 +191,10 @@ struct Client {
 /// means that the client has closed or lost the connection, or is stuck.
 struct Close(u16, &'static str);
 
-/// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). With DNS rebinding, an
-/// attacker's domain points at us, so its `Origin` and `Host` match. Over TLS, our certificate is
-/// not valid for that domain. Without TLS, nothing else stops the attack, so there we let in only
-/// IP addresses and `localhost`.
+/// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). That alone doesn't stop DNS
+/// rebinding, where an attacker's domain points at us, so that its `Origin` and `Host` match. Over
+/// TLS, the attack fails, because our certificate isn't valid for that domain. Without TLS, nothing
+/// else would stop it, so there we let in only IP addresses and `localhost`.
 fn check_origin(origin: &str, host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
@@ -252,8 +252,8 @@ fn close_reason(error: warp::Error) -> Close {
 
 /// Writes a client's messages, and returns whether its socket is full.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
-    // After a full flush, the library's buffer has room for a `STEP`, whatever pongs were in it.
-    // The flush is `unconstrained`, as tokio would allow only 128 at a time.
+    // Once a flush is done, the library's buffer has room for a `STEP`, even if pongs filled it.
+    // It is `unconstrained`, as otherwise tokio's budget would end after 128 flushes.
     while unconstrained(client.sink.flush()).now_or_never().is_some() {
         client.idle = Duration::ZERO;
         if client.behind == 0 {
@@ -282,8 +282,8 @@ async fn ping(room: Room) {
     }
 }
 
-/// Sends close code 1001 to all clients, again and again until all have left, as an upgrade may
-/// still be under way. No client gets it twice: the library sends nothing after a close frame.
+/// Sends close code 1001 to all clients, and repeats it until all have left, for those that are
+/// still being upgraded. No client gets it twice: the library sends nothing after a close frame.
 async fn shut_down(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let close = Message::close_with(1001u16, "the server is shutting down");
@@ -295,7 +295,7 @@ async fn shut_down(room: Room) {
 /// Opens the port (0: any free one), and prints its URL. On Linux and macOS, accepted connections
 /// inherit the listener's options.
 async fn listen(address: &str) -> io::Result<TcpListener> {
-    let address = lookup_host(address).await?.next().unwrap(); // on success, there is one
+    let address = lookup_host(address).await?.next().unwrap(); // on success, it finds at least one
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()
     } else {

@@ -17,7 +17,7 @@ type Clients = Arc<RwLock<HashMap<usize, Sender>>>;
 type Sender = mpsc::UnboundedSender<Message>;
 type Receiver = mpsc::UnboundedReceiver<Message>;
 
-/// Go's global variables. A clone points to the same room.
+/// Go's global variables, in one value. All its clones share the same room.
 #[derive(Clone)]
 struct Room {
     clients: Clients,
@@ -67,7 +67,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     room.clients.write().unwrap().remove(&id);
 }
 
-/// Sends each message to all clients, in a task of its own.
+/// Sends each message to all clients. It runs as a task of its own.
 async fn handle_messages(mut messages: Receiver, clients: Clients) {
     while let Some(message) = messages.recv().await {
         for client in clients.read().unwrap().values() {

@@ -1,12 +1,12 @@
 //! Measures the chat beside other servers, under five loads:
 //!
 //! ```text
-//! cargo run --release --example figures                              # the chat, the floor, and the Go program
+//! cargo run --release --example figures                              # the chat, the baseline, and the Go program
 //! cargo run --release --example figures -- --against NAME 'COMMAND'  # one more server; can be repeated
 //! cargo run --example figures -- --short                             # some seconds: a check, not a measurement
 //! ```
 //!
-//! The floor is a plain loop of writes: one thread for each client reads its messages, and writes
+//! The baseline is a plain loop of writes: one thread for each client reads its messages, and writes
 //! each message to one socket after the other. The Go program is in `examples/go`.
 //!
 //! COMMAND starts a server that sends each text message to all clients. `sh` runs it. The first line
@@ -73,7 +73,7 @@ async fn main() {
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--floor" => return floor(),
+            "--baseline" => return baseline(),
             "--short" => short = true,
             "--against" => {
                 let name = arguments.next().expect(USAGE);
@@ -90,8 +90,14 @@ async fn main() {
         "release"
     };
     let chat = format!("exec cargo run --quiet --profile {profile} -- 127.0.0.1:0");
-    let floor = format!("exec '{}' --floor", env::current_exe().unwrap().display());
-    let mut targets = vec![("chat".to_string(), chat), ("floor".to_string(), floor)];
+    let baseline = format!(
+        "exec '{}' --baseline",
+        env::current_exe().unwrap().display()
+    );
+    let mut targets = vec![
+        ("chat".to_string(), chat),
+        ("baseline".to_string(), baseline),
+    ];
     if !short {
         let build = "cd examples/go && go build -o ../../target/go-chat main.go";
         let go = format!("{build} && echo http://127.0.0.1:8080 && exec ../../target/go-chat");
@@ -431,7 +437,7 @@ impl Room {
 }
 
 /// The plain loop of writes.
-fn floor() {
+fn baseline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("http://{}", listener.local_addr().unwrap());
     let clients = Arc::new(Mutex::new(vec![]));
