@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::{Duration, Instant, sleep, timeout};
 use warp::http::{StatusCode, uri::Authority};
@@ -100,7 +100,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let (sink, mut stream) = socket.split();
-    let (mut in_room, _in_room) = oneshot::channel();
+    let (_in_room, mut removed) = mpsc::channel(1);
     let client = Client {
         sink,
         behind: 0,
@@ -111,7 +111,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     log(&room, format!("client {id} joined"));
 
     let Close(code, reason) = loop {
-        match read_message(&mut stream, &mut in_room).await {
+        match read_message(&mut stream, &mut removed).await {
             Ok(message) => {
                 let _ = room.broadcast.send((None, message)).await;
             }
@@ -126,7 +126,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         // on, if it can, until the client answers. A slow one may be cut off before that.
         let _ = timeout(CLOSE_TIMEOUT, async {
             loop {
-                if let Err(Close(1006, _)) = read_message(&mut stream, &mut in_room).await {
+                if let Err(Close(1006, _)) = read_message(&mut stream, &mut removed).await {
                     break;
                 }
             }
@@ -150,7 +150,8 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if is_full => 0,
         };
-        let waited = turn.elapsed().min(WRITE_TIMEOUT / 10); // so a suspension hardly counts
+        // Limited, so that nobody is dropped because the whole machine stood still for a while.
+        let waited = turn.elapsed().min(WRITE_TIMEOUT / 10);
         turn = Instant::now();
         is_full = false;
         let mut clients = clients.write().unwrap();
@@ -170,21 +171,21 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; above the library's own 128 KiB
+const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library wants over 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small: a flood is read in short turns
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
 const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
-const READ_TIMEOUT: Duration = Duration::from_secs(130); // a ping may wait behind a full queue
+const READ_TIMEOUT: Duration = Duration::from_secs(130); // five pings: a full queue may delay them
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answer a close frame
 
 /// A client, as `handle_messages` sees it.
 struct Client {
     sink: SplitSink<WebSocket, Message>,
-    behind: usize,  // messages in the queue that it still has to receive
-    idle: Duration, // since its socket took a `STEP`
-    _in_room: oneshot::Receiver<()>, // once it is dropped, `read_message` ends
+    behind: usize,              // messages in the queue that it still has to receive
+    idle: Duration,             // since its socket took a `STEP`
+    _in_room: mpsc::Sender<()>, // dropped with the client, which ends `read_message`
 }
 
 /// Why a client leaves: a close code (RFC 6455, section 7.4.1) and a reason. 1006 is never sent: it
@@ -208,18 +209,18 @@ fn check_origin(origin: &str, host: &Authority) -> bool {
 /// Waits for a client's next text message. The error says why the client leaves.
 async fn read_message(
     stream: &mut SplitStream<WebSocket>,
-    in_room: &mut oneshot::Sender<()>,
+    removed: &mut mpsc::Receiver<()>,
 ) -> Result<Message, Close> {
     loop {
         consume_budget().await; // or a flood of pings would keep everyone waiting
         let message = tokio::select! {
             // After an error, `next` returns `None` for good, which matches nothing here.
             Some(message) = stream.next() => message.map_err(close_reason)?,
-            () = in_room.closed() => return Err(Close(1006, "did not read its messages")),
+            None = removed.recv() => return Err(Close(1006, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
         };
         if message.is_close() {
-            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // this read sends our close frame
+            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // in this, the library answers
             return Err(Close(1006, "closed the connection"));
         }
         if message.is_binary() {
@@ -229,7 +230,7 @@ async fn read_message(
             return Err(Close(1009, "sent too long a message"));
         }
         if let Ok(text) = message.to_str() {
-            // A copy on purpose: `text` points into the read buffer, and would keep it in memory.
+            // A copy on purpose: `message` would keep the library's read buffer in memory.
             return Ok(Message::text(text));
         }
     }
