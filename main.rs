@@ -139,7 +139,8 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
 /// Sends each message to all clients. A single task does this, so all get them in the same order.
 /// It never waits for a full socket, but tries it again later. It drops a client that is stuck: one
-/// that is more than half a queue behind, and whose socket has taken no `STEP` for `WRITE_TIMEOUT`.
+/// that is more than half a queue behind, and whose socket hasn't taken `STEP` bytes within
+/// `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
     let mut is_full = false; // whether a socket must be tried again
@@ -173,7 +174,7 @@ const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all 
 const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library wants over 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small: a flood is read in short turns
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small: no flood may hold up others
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
 const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
@@ -184,7 +185,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 struct Client {
     sink: SplitSink<WebSocket, Message>,
     behind: usize,              // messages in the queue that it still has to receive
-    idle: Duration,             // since its socket took a `STEP`
+    idle: Duration,             // since its socket last took `STEP` bytes
     _in_room: mpsc::Sender<()>, // dropped with the client, which ends `read_message`
 }
 
@@ -220,7 +221,7 @@ async fn read_message(
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
         };
         if message.is_close() {
-            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // in this, the library answers
+            let _ = timeout(CLOSE_TIMEOUT, stream.next()).await; // during this, the library answers
             return Err(Close(1006, "closed the connection"));
         }
         if message.is_binary() {
@@ -283,8 +284,8 @@ async fn ping(room: Room) {
     }
 }
 
-/// Sends close code 1001 to all clients, and repeats it until all have left, for those that are
-/// still being upgraded. No client gets it twice: the library sends nothing after a close frame.
+/// Sends close code 1001 to all clients, and repeats it until all have left, so that clients that
+/// are still being upgraded get it, too. After a close frame, the library sends nothing more.
 async fn shut_down(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let close = Message::close_with(1001u16, "the server is shutting down");

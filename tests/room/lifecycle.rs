@@ -63,27 +63,22 @@ async fn the_terminal_logs_each_join_and_each_leave_with_its_reason_and_nothing_
     let carl = server.join().await.into_inner();
     let mut dora = server.join().await.into_inner();
     for number in 1..=4 {
-        let line = format!("client {number} joined, {number} connected");
-        assert_eq!(server.logs("joined").await, line);
+        assert_eq!(server.logs("joined").await, format!("client {number} joined, {number} connected"));
     }
     let began = Instant::now();
     anna.write_all(&frame(CLOSE, b"\x03\xe8\x1b[31m")).await.unwrap(); // no foreign text on the terminal
     assert!(rest(&mut anna).await.starts_with(&[CLOSE]));
-    let line = "client 1 left (closed the connection), 3 connected";
-    assert_eq!(server.logs("left").await, line);
+    assert_eq!(server.logs("left").await, "client 1 left (closed the connection), 3 connected");
     let took = began.elapsed();
     assert!(took < Duration::from_millis(1_500), "it took {took:?}");
     ben.send(Message::binary(&b"x"[..])).await.unwrap();
-    let line = "client 2 left (sent binary data, not text), 2 connected";
-    assert_eq!(server.logs("left").await, line);
+    assert_eq!(server.logs("left").await, "client 2 left (sent binary data, not text), 2 connected");
     carl.set_zero_linger().unwrap();
     drop(carl); // with a reset
-    let line = "client 3 left (lost the connection), 1 connected";
-    assert_eq!(server.logs("left").await, line);
+    assert_eq!(server.logs("left").await, "client 3 left (lost the connection), 1 connected");
     dora.write_all(&header(TEXT, 200)[..4]).await.unwrap();
     drop(dora); // without one, in the middle of a frame
-    let line = "client 4 left (lost the connection), 0 connected";
-    assert_eq!(server.logs("left").await, line);
+    assert_eq!(server.logs("left").await, "client 4 left (lost the connection), 0 connected");
     until(|| server.descriptors() <= before).await;
 }
 

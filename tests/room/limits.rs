@@ -77,10 +77,7 @@ async fn a_close_frame_comes_behind_all_messages_before_it() {
     let server = Server::start().await;
     let mut client = server.join_slow().await;
     let mut talker = server.join().await;
-    for number in 0..COUNT {
-        send(&mut talker, format!("{number:.<4000}")).await;
-        receive(&mut talker).await;
-    }
+    say_numbers(&mut talker, COUNT, 4_000).await;
     client.send(Message::binary(&b"x"[..])).await.unwrap();
     sleep(Duration::from_millis(1_200)).await; // it has 2 s, not none
     receive_numbers(&mut client, COUNT).await;

@@ -29,10 +29,7 @@ async fn a_queue_keeps_messages_and_not_the_buffers_they_came_in() {
     let server = Server::start().await;
     let _slow = server.join_slow().await;
     let mut talker = server.join().await;
-    for _ in 0..400 {
-        send(&mut talker, "x".repeat(4_000)).await; // more than a socket takes: from here on they queue
-        receive(&mut talker).await;
-    }
+    say_numbers(&mut talker, 400, 4_000).await; // more than a socket takes: from here on they queue
     let before = server.memory();
     let pongs = frame(PONG, "").repeat(128 * 1024 / 6); // a whole read buffer
     for _ in 0..15 {

@@ -12,18 +12,13 @@ async fn everyone_gets_what_was_accepted_and_then_1001() {
     let mut slow = server.join_slow().await;
     let mut talker = server.join().await;
     let mut idle = server.connect().await; // like that of a browser that has loaded the page
-    let request = b"GET / HTTP/1.1\r\nHost: chat\r\n\r\n";
-    idle.write_all(request).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: chat\r\n\r\n").await.unwrap();
     within(idle.read_u8()).await.unwrap();
-    for number in 0..COUNT {
-        send(&mut talker, format!("{number:.<4000}")).await;
-        receive(&mut talker).await; // so it was accepted
-    }
+    say_numbers(&mut talker, COUNT, 4_000).await;
     server.signal("INT").await;
     receive_numbers(&mut slow, COUNT).await;
     for client in [&mut slow, &mut talker] {
-        let close = close_frame(client).await;
-        assert_eq!(close, (1001, SHUTTING_DOWN.into()));
+        assert_eq!(close_frame(client).await, (1001, SHUTTING_DOWN.into()));
         let end = within(client.next()).await;
         assert!(end.is_none(), "behind the close frame: {end:?}");
     }

@@ -30,37 +30,20 @@ async fn a_client_whose_queue_is_full_misses_nothing() {
 async fn a_client_that_reads_nothing_is_dropped_when_its_queue_is_more_than_half_full_and_not_before() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
-    let _stuck = server.join_stuck().await;
-    for (count, is_half) in [(QUEUE / 2 - 100, false), (400, true)] {
-        let (mut sink, mut own) = server.join().await.split();
-        let own = receive_numbers(&mut own, count);
-        tokio::join!(send_numbers(&mut sink, count, MAX_MESSAGE), own);
-        if is_half {
-            server.logs(&format!("client 1 {STUCK}")).await;
-        } else {
-            sleep(Duration::from_millis(2_500)).await; // it may take its time
-            server.assert_all_stayed();
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_write_timeout_begins_when_a_socket_is_full_even_beside_a_stuck_client() {
-    let _load = LOAD.lock().await;
-    let mut server = Server::start().await;
     let (_stuck, mut talker) = (server.join_stuck().await, server.join().await);
-    for _ in 0..200 {
-        send(&mut talker, "x".repeat(MAX_MESSAGE)).await; // from now on, sockets are tried again and again
-        receive(&mut talker).await;
-    }
+    say_numbers(&mut talker, QUEUE / 2 - 100, MAX_MESSAGE).await;
     let mut late = server.join_stuck().await.into_inner();
-    sleep(Duration::from_secs(2)).await; // its socket takes nothing, as there is nothing
+    sleep(Duration::from_millis(2_500)).await; // the first may take its time
+    server.assert_all_stayed();
+    // The write timeout of the other begins when its socket is full of pongs, not while there is nothing to write.
     let full = Instant::now();
     let pings = frame(PING, [b'x'; 125]).repeat(12_000);
     within(late.write_all(&[pings, frame(TEXT, "all pings")].concat())).await.unwrap();
-    receive(&mut talker).await; // their pongs have filled its socket
+    receive(&mut talker).await;
     within(talker.get_mut().write_all(&frame(TEXT, "x").repeat(QUEUE / 2 + 100))).await.unwrap();
-    server.logs(&format!("client 3 {STUCK}")).await;
+    for id in [1, 3] {
+        server.logs(&format!("client {id} {STUCK}")).await;
+    }
     let took = full.elapsed();
     assert!(took > Duration::from_secs(1), "dropped after {took:?}");
 }
@@ -187,10 +170,7 @@ async fn a_stuck_client_that_breaks_a_rule_or_leaves_is_cut_off() {
     for _ in 0..2 {
         stuck.push(server.join_stuck().await.into_inner());
     }
-    for _ in 0..500 {
-        send(&mut talker, "x".repeat(MAX_MESSAGE)).await; // more than a socket takes, less than a queue
-        receive(&mut talker).await;
-    }
+    say_numbers(&mut talker, 500, MAX_MESSAGE).await; // more than a socket takes, less than a queue
     stuck[0].write_all(&frame(BINARY, "")).await.unwrap();
     stuck[1].write_all(&frame(CLOSE, "")).await.unwrap();
     until(|| server.descriptors() <= before).await;

@@ -115,6 +115,14 @@ pub async fn send_numbers(sink: &mut (impl SinkExt<Message> + Unpin), count: usi
     }
 }
 
+/// Sends them one by one: each only after the last has come back.
+pub async fn say_numbers(client: &mut Socket, count: usize, length: usize) {
+    for number in 0..count {
+        send(client, format!("{number:.<length$}")).await;
+        receive(client).await;
+    }
+}
+
 /// Receives these numbers, each once and in order.
 pub async fn receive_numbers(stream: &mut impl Receive, count: usize) {
     for expected in 0..count {
