@@ -139,8 +139,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 
 /// Sends each message to all clients. A single task does this, so all get them in the same order.
 /// It never waits for a full socket, but tries it again later. It drops a client that is stuck: one
-/// that is more than half a queue behind, and whose socket hasn't taken `STEP` bytes within
-/// `WRITE_TIMEOUT`.
+/// that is more than half a queue behind, and hasn't finished a flush for `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that a client still has to receive
     let mut is_full = false; // whether a socket must be tried again
@@ -171,11 +170,11 @@ const MAX_MESSAGE: usize = 4 * 1024; // bytes; a longer one is refused with clos
 const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is read, then refused
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
-const STEP: usize = 16 * 1024; // bytes that a socket must take before it gets more
+const STEP: usize = 16 * 1024; // bytes to a socket from one flush to the next
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library wants over 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small: no flood may hold up others
-const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a socket to take a `STEP`
+const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a flush of a `STEP`
 const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
 const READ_TIMEOUT: Duration = Duration::from_secs(130); // five pings: a full queue may delay them
@@ -185,7 +184,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 struct Client {
     sink: SplitSink<WebSocket, Message>,
     behind: usize,              // messages in the queue that it still has to receive
-    idle: Duration,             // since its socket last took `STEP` bytes
+    idle: Duration,             // since a flush last finished
     _in_room: mpsc::Sender<()>, // dropped with the client, which ends `read_message`
 }
 
