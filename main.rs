@@ -141,7 +141,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 /// It never waits for a full socket, but tries it again later. It drops a client that is stuck: one
 /// that is more than half a queue behind, and hasn't finished a flush for `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
-    let mut queue = Vec::new(); // the messages that a client still has to receive
+    let mut queue = Vec::new(); // the messages that some client still has to receive
     let mut is_full = false; // whether a socket must be tried again
     let mut turn = Instant::now(); // when the last turn began
     loop {
@@ -173,7 +173,7 @@ const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all 
 const STEP: usize = 16 * 1024; // bytes to a socket from one flush to the next
 const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library wants over 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small: no flood may hold up others
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small, so no flood can delay others
 const WRITE_TIMEOUT: Duration = Duration::from_millis(1500); // for a flush of a `STEP`
 const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
