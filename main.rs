@@ -159,7 +159,8 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             client.behind += count;
             client.idle += waited;
             is_full |= write_messages(id, client, &queue);
-            client.behind <= QUEUE / 2 || client.idle <= WRITE_TIMEOUT
+            let is_stuck = client.behind > QUEUE / 2 && client.idle > WRITE_TIMEOUT;
+            !is_stuck
         });
         let behind = clients.values().map(|client| client.behind).max();
         queue.drain(..queue.len() - behind.unwrap_or(0));
