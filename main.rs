@@ -254,8 +254,9 @@ fn close_reason(error: warp::Error) -> Close {
 
 /// Writes a client's messages, and returns whether its socket is full.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
-    // Once a flush is done, the library's buffer has room for a `STEP`, even if pongs filled it.
-    // It is `unconstrained`, as otherwise tokio's budget would end after 128 flushes.
+    // Once a flush is done, the library's buffer has room for a `STEP`, even if pongs had filled
+    // it. Without `unconstrained`, tokio's budget would be used up after 128 flushes, and the
+    // remaining sockets would look full.
     while unconstrained(client.sink.flush()).now_or_never().is_some() {
         client.idle = Duration::ZERO;
         if client.behind == 0 {

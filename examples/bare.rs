@@ -1,4 +1,4 @@
-//! The Go program in Rust: the same parts in the same order as in go/main.go. Run it with
+//! The Go program in Rust: the same parts as in go/main.go, in nearly the same order. Run it with
 //! `cargo run --example bare`. It leaves out limits, timeouts and more: those are in main.rs.
 
 use futures_util::stream::SplitSink;
