@@ -184,8 +184,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 /// A client, as `handle_messages` sees it.
 struct Client {
     sink: SplitSink<WebSocket, Message>,
-    behind: usize,              // messages in the queue that it still has to receive
-    idle: Duration,             // since a flush last finished
+    behind: usize,  // messages at the queue's end that it still has to receive
+    idle: Duration, // since a flush last finished
     _in_room: mpsc::Sender<()>, // dropped with the client, which ends `read_message`
 }
 
