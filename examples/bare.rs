@@ -13,7 +13,7 @@ use warp::{Filter, Reply};
 /// The connected clients: each client's number, and the sending end of its queue.
 type Clients = Arc<RwLock<HashMap<usize, Sender>>>;
 
-/// Our names for the two ends of a channel: `broadcast`, or a client's queue.
+/// The two ends of a channel. `broadcast` is a channel, and so is each client's queue.
 type Sender = mpsc::UnboundedSender<Message>;
 type Receiver = mpsc::UnboundedReceiver<Message>;
 
