@@ -12,8 +12,7 @@ async fn a_client_whose_queue_is_full_misses_nothing() {
     let mut slow = server.join_slow().await;
     let mut talker = blocking(server.join().await.into_inner());
     drain_at(f64::INFINITY, talker.try_clone().unwrap());
-    let numbers = (0..COUNT).flat_map(|number| frame(TEXT, format!("{number:.<1000}")));
-    let numbers: Vec<_> = numbers.collect();
+    let numbers: Vec<_> = (0..COUNT).flat_map(|number| frame(TEXT, format!("{number:.<1000}"))).collect();
     std::thread::spawn(move || talker.write_all(&numbers));
     let began = Instant::now();
     for number in 0..COUNT {
@@ -129,9 +128,15 @@ async fn a_client_that_reads_600_kbit_a_second_without_a_pause_stays() {
     drain_at(6e5 / 8.0, blocking(server.join_slow().await.into_inner()));
     let mut talker = server.join().await;
     shout(server.join().await, MAX_MESSAGE);
-    for _ in 0..QUEUE + 250 {
-        receive(&mut talker).await; // the last 250 at the slow client's pace
+    for _ in 0..QUEUE {
+        receive(&mut talker).await;
     }
+    let waits = server.status("voluntary");
+    for _ in 0..250 {
+        receive(&mut talker).await; // at the slow client's pace: the queue is full
+    }
+    let waits = server.status("voluntary") - waits;
+    assert!(waits > 100, "it waited only {waits} times");
     server.assert_all_stayed();
 }
 
@@ -166,10 +171,7 @@ async fn a_stuck_client_that_breaks_a_rule_or_leaves_is_cut_off() {
     let server = Server::start().await;
     let mut talker = server.join().await;
     let before = server.descriptors();
-    let mut stuck = Vec::new();
-    for _ in 0..2 {
-        stuck.push(server.join_stuck().await.into_inner());
-    }
+    let mut stuck = [server.join_stuck().await.into_inner(), server.join_stuck().await.into_inner()];
     say_numbers(&mut talker, 500, MAX_MESSAGE).await; // more than a socket takes, less than a queue
     stuck[0].write_all(&frame(BINARY, "")).await.unwrap();
     stuck[1].write_all(&frame(CLOSE, "")).await.unwrap();

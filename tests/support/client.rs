@@ -18,8 +18,7 @@ pub async fn connect(address: &str) -> TcpStream {
 }
 
 pub async fn upgrade(address: &str, stream: TcpStream) -> Socket {
-    let upgrade = client_async(format!("ws://{address}/ws"), stream);
-    within(upgrade).await.expect("the upgrade should be done").0
+    within(client_async(format!("ws://{address}/ws"), stream)).await.expect("the upgrade should be done").0
 }
 
 /// The status that answers an upgrade with this `Host` and, if given, this `Origin`.
