@@ -90,8 +90,7 @@ async fn a_message_of_32_mebibytes_goes_to_everybody() {
 #[tokio::test]
 async fn a_foreign_page_may_join_binary_data_is_passed_on_as_text_and_ctrl_c_cuts_everybody_off() {
     let mut server = go_chat().await;
-    let origin = Some("https://evil.example");
-    assert_eq!(upgrade_status(&server.address, "chat", origin).await, 101);
+    assert_eq!(upgrade_status(&server.address, "chat", Some("https://evil.example")).await, 101);
     let mut client = join(&server, "Anna").await;
     client.send(Message::binary(&b"x"[..])).await.unwrap();
     assert_eq!(receive(&mut client).await, "x");

@@ -77,8 +77,7 @@ fn the_compiler_says_what_the_table_says() {
         }
         copy.write("main.rs", &changed);
         let first = copy.check().unwrap_or_default();
-        let error = error.trim_matches('`');
-        assert!(first.starts_with(error), "{before} -> {after}: {first}");
+        assert!(first.starts_with(error.trim_matches('`')), "{before} -> {after}: {first}");
         count += 1;
     }
     assert!(count >= 9, "only {count} rows");

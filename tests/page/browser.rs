@@ -229,8 +229,7 @@ impl Tab {
     }
 
     pub async fn click(&self, css: &str) {
-        let element = self.0.find(Locator::Css(css)).await.unwrap();
-        element.click().await.unwrap();
+        self.0.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }
 
     /// Presses a key wherever the focus is.

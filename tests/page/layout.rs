@@ -19,8 +19,7 @@ fn a_text_runs_in_its_own_direction_and_its_time_stands_at_its_end() {
             };
         })()";
         tab.ask(prepare).await;
-        let hebrew = "left(chat.children[1].firstChild, 0) > left(chat.children[1].firstChild, 14)";
-        tab.expect(hebrew, true).await;
+        tab.expect("left(chat.children[1].firstChild, 0) > left(chat.children[1].firstChild, 14)", true).await;
         // All times are in the same corner, after all of the text, and their first digit is to the left of the last.
         let wrong = "[...chat.children].filter((line) => {
             const [box, time, text] = [line, line.querySelector('time'), document.createRange()];

@@ -33,8 +33,7 @@ fn twenty_thousand_messages_leave_the_tab_usable() {
         tab.click("#send").await;
         tab.until_last("I am still here").await;
         // Nor was it dropped in between.
-        let state = "[state.textContent, chat.querySelectorAll('.note').length]";
-        tab.expect(state, json!(["Connected", 0])).await;
+        tab.expect("[state.textContent, chat.querySelectorAll('.note').length]", json!(["Connected", 0])).await;
     });
 }
 

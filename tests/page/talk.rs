@@ -32,8 +32,7 @@ fn texts_are_shown_whole_and_as_they_are() {
             send(&mut other, text).await;
             tab.until_last(text).await;
         }
-        let elements = "chat.querySelectorAll(':not(#chat > div, #chat > div > time)').length";
-        tab.expect(elements, 0).await;
+        tab.expect("chat.querySelectorAll(':not(#chat > div, #chat > div > time)').length", 0).await;
         // Two spaces and a line break are visible.
         let seen =
             "[chat.innerText.includes('a  b\\nc'), chat.lastChild.offsetHeight > 1.5 * chat.firstChild.offsetHeight]";

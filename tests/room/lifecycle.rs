@@ -22,12 +22,10 @@ async fn without_an_argument_it_is_port_8080_of_this_machine_alone() {
     if std::net::TcpListener::bind("0.0.0.0:8080").is_ok() {
         let server = Server::start_by(&mut chat(&[])).await;
         assert_eq!(server.address, "127.0.0.1:8080");
-        let elsewhere = std::net::TcpStream::connect("127.0.0.2:8080");
-        assert!(elsewhere.is_err(), "it listens on other addresses, too");
+        assert!(std::net::TcpStream::connect("127.0.0.2:8080").is_err(), "it listens on other addresses, too");
     } else {
         println!("port 8080 is taken: the test looks at the error alone");
-        let problem = chat(&[]).output().unwrap().stderr;
-        assert!(problem.starts_with(b"cannot listen on 127.0.0.1:8080: "));
+        assert!(chat(&[]).output().unwrap().stderr.starts_with(b"cannot listen on 127.0.0.1:8080: "));
     }
 }
 

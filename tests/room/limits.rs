@@ -11,10 +11,8 @@ const BROKEN: (u16, &str) = (1002, "broke the WebSocket protocol");
 async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_nobody() {
     let mut server = Server::start().await;
     let mut listener = server.join().await;
-    let fragments = |length, count| {
-        let more = frame(MORE, vec![b'x'; length]).repeat(count);
-        [frame(FIRST, ""), more, frame(LAST, "x")].concat()
-    };
+    let fragments =
+        |length, count| [frame(FIRST, ""), frame(MORE, vec![b'x'; length]).repeat(count), frame(LAST, "x")].concat();
     let endless = [frame(FIRST, ""), frame(MORE, [b'x'; 8_192]).repeat(9)].concat();
     let mut clients = Vec::new();
     for (bytes, close) in [

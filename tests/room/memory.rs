@@ -12,8 +12,7 @@ async fn all_queues_together_are_bounded_for_the_longest_messages_and_for_empty_
     for (length, most) in [(MAX_MESSAGE, QUEUE * 5), (0, 8 * 1024)] {
         let mut server = Server::start().await;
         let before = server.memory();
-        let slow = server.join_slow().await.into_inner();
-        drain_at(1e6, blocking(slow));
+        drain_at(1e6, blocking(server.join_slow().await.into_inner()));
         for _ in 0..8 {
             shout(server.join().await, length);
         }
@@ -66,8 +65,7 @@ async fn what_one_client_can_hold_is_bounded_and_once_it_reads_it_receives_every
         send(&mut talker, &text).await;
         assert_eq!(receive(&mut talker).await, text);
     }
-    let end = [frame(PING, "last"), frame(LAST, "")].concat();
-    stream.write_all(&end).await.unwrap();
+    stream.write_all(&[frame(PING, "last"), frame(LAST, "")].concat()).await.unwrap();
     let mut client = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
     let (mut texts, mut pongs) = (Vec::new(), Vec::new());
     let close = loop {

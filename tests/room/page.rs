@@ -22,8 +22,7 @@ async fn the_page_is_served_at_the_root_and_nothing_elsewhere() {
         ("GET /ws", "400"), // without an upgrade
     ] {
         let answer = server.http(request).await;
-        let start = format!("HTTP/1.1 {status} ");
-        assert!(answer.starts_with(&start), "{request}: {answer}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
     }
 }
 
@@ -68,8 +67,7 @@ async fn only_our_own_page_and_programs_may_join() {
         assert_eq!(answer, status, "{host} and {origin}");
         if answer == 403 {
             let line = server.logs("refused").await;
-            let names = line.contains(&format!("{origin:?}")) && line.ends_with(host);
-            assert!(names, "{line}");
+            assert!(line.contains(&format!("{origin:?}")) && line.ends_with(host), "{line}");
         }
     }
     let origin = "http://\"evil\t.example"; // nothing foreign on the terminal

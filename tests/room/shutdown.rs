@@ -45,8 +45,7 @@ async fn a_client_that_joins_during_the_shutdown_gets_1001_too_and_nobody_can_pr
     let mut received = vec![0; close.len()];
     within(never_answers.read_exact(&mut received)).await.unwrap();
     assert_eq!(received, close);
-    let newcomer = TcpStream::connect(&server.address).await;
-    assert!(newcomer.is_err(), "the port is still open");
+    assert!(TcpStream::connect(&server.address).await.is_err(), "the port is still open");
     late.write_all(end.as_bytes()).await.unwrap();
     let answer = rest(&mut late).await;
     assert!(answer.starts_with(b"HTTP/1.1 101 "));

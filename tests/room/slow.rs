@@ -55,12 +55,10 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_two_sec
     // Some fill the library's buffer with pongs, some part of it, some not even the kernel's.
     for number in 0..20 {
         let mut stream = server.join_stuck().await.into_inner();
-        let pings = frame(PING, [b'x'; 125]).repeat(250 * number);
-        within(stream.write_all(&pings)).await.unwrap();
+        within(stream.write_all(&frame(PING, [b'x'; 125]).repeat(250 * number))).await.unwrap();
         stuck.push(stream);
     }
-    let sends_on = server.join_stuck().await.into_inner();
-    flood(blocking(sends_on), frame(TEXT, "x").repeat(500));
+    flood(blocking(server.join_stuck().await.into_inner()), frame(TEXT, "x").repeat(500));
     let mut stops_reading = server.join_stuck().await;
     let mut listener = server.join().await;
     for _ in 0..200 {
@@ -92,8 +90,7 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_two_sec
 async fn beside_a_slow_client_nobody_waits_for_a_second_and_it_stays_although_the_program_stood_still() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
-    let slow = server.join_slow().await.into_inner();
-    drain_at(5e6 / 8.0, blocking(slow));
+    drain_at(5e6 / 8.0, blocking(server.join_slow().await.into_inner()));
     let mut talker = server.join().await;
     shout(server.join().await, MAX_MESSAGE);
     for _ in 0..QUEUE + 500 {

@@ -38,8 +38,7 @@ pub async fn upgrade_status(address: &str, host: &str, origin: Option<&str>) -> 
 }
 
 pub async fn send(sink: &mut (impl SinkExt<Message> + Unpin), text: impl Into<String>) {
-    let sent = within(sink.send(Message::text(text.into()))).await;
-    assert!(sent.is_ok(), "the connection has ended");
+    assert!(within(sink.send(Message::text(text.into()))).await.is_ok(), "the connection has ended");
 }
 
 /// The next text message.
@@ -125,8 +124,7 @@ pub async fn say_numbers(client: &mut Socket, count: usize, length: usize) {
 /// Receives these numbers, each once and in order.
 pub async fn receive_numbers(stream: &mut impl Receive, count: usize) {
     for expected in 0..count {
-        let text = receive(stream).await;
-        let number: usize = text.trim_end_matches('.').parse().unwrap();
+        let number: usize = receive(stream).await.trim_end_matches('.').parse().unwrap();
         assert_eq!(number, expected, "a message was lost, or came out of order");
     }
 }
@@ -207,8 +205,7 @@ pub fn header(first: u8, length: usize) -> Vec<u8> {
         126..65_536 => [&[126], &(length as u16).to_be_bytes()[..]].concat(),
         _ => [&[127], &(length as u64).to_be_bytes()[..]].concat(),
     };
-    let masked = length[0] | 0x80;
-    [&[first, masked], &length[1..], &[0; 4]].concat()
+    [&[first, length[0] | 0x80], &length[1..], &[0; 4]].concat()
 }
 
 /// A close frame from the server, which doesn't mask.

@@ -145,16 +145,14 @@ impl Server {
 }
 
 pub fn start(command: &mut Command) -> Process {
-    let child = command.spawn();
-    Process(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    Process(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
 /// The lines of an output, as they come.
 fn lines(output: impl Read + Send + 'static) -> UnboundedReceiver<String> {
     let (lines, received) = unbounded_channel();
     std::thread::spawn(move || {
-        let all = BufReader::new(output).lines().map_while(Result::ok);
-        all.for_each(|line| drop(lines.send(line)));
+        BufReader::new(output).lines().map_while(Result::ok).for_each(|line| drop(lines.send(line)));
     });
     received
 }
