@@ -32,7 +32,7 @@ async fn a_client_that_reads_nothing_is_dropped_when_its_queue_is_more_than_half
     let (_stuck, mut talker) = (server.join_stuck().await, server.join().await);
     say_numbers(&mut talker, QUEUE / 2 - 100, MAX_MESSAGE).await;
     let mut late = server.join_stuck().await.into_inner();
-    sleep(Duration::from_millis(2_500)).await; // the first may take its time
+    sleep(Duration::from_secs(3)).await; // the first may take its time
     server.assert_all_stayed();
     // The write timeout of the other begins when its socket is full of pongs, not while there is nothing to write.
     let full = Instant::now();
@@ -44,11 +44,11 @@ async fn a_client_that_reads_nothing_is_dropped_when_its_queue_is_more_than_half
         server.logs(&format!("client {id} {STUCK}")).await;
     }
     let took = full.elapsed();
-    assert!(took > Duration::from_secs(1), "dropped after {took:?}");
+    assert!(took > Duration::from_millis(1_500), "dropped after {took:?}");
 }
 
 #[tokio::test]
-async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_two_seconds_at_most() {
+async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_three_seconds_at_most() {
     let _load = LOAD.lock().await;
     let mut server = Server::start().await;
     let mut stuck = Vec::new();
@@ -80,7 +80,7 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_two_sec
         expected.retain(|client| !line.starts_with(client));
     }
     let (longest, _listener) = listen.await.unwrap();
-    assert!(longest < Duration::from_millis(2_500), "a pause of {longest:?}");
+    assert!(longest < Duration::from_secs(3), "a pause of {longest:?}");
     server.assert_all_stayed();
 }
 
@@ -99,7 +99,7 @@ async fn beside_a_slow_client_nobody_waits_for_a_second_and_it_stays_although_th
     let mut round_trips = Vec::new();
     for _ in 0..5 {
         server.signal("STOP").await;
-        sleep(Duration::from_secs(2)).await; // longer than the write timeout
+        sleep(Duration::from_secs(3)).await; // longer than the write timeout
         server.signal("CONT").await;
         let sent = Instant::now();
         send(&mut talker, "talk").await;
@@ -146,21 +146,21 @@ async fn a_client_that_takes_something_now_and_then_stays_until_it_stops() {
     let mut slow = server.join_slow().await.into_inner();
     shout(server.join().await, MAX_MESSAGE);
     let mut some = vec![0; 256 * 1024];
-    for _ in 0..8 {
+    for _ in 0..6 {
         within(slow.read_exact(&mut some)).await.unwrap();
-        sleep(Duration::from_millis(1_200)).await;
+        sleep(Duration::from_millis(1_600)).await;
     }
     within(slow.read_exact(&mut some)).await.unwrap();
     sleep(Duration::from_millis(100)).await; // its socket is full again
     server.signal("STOP").await; // as if one machine with both stood still
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(3)).await;
     server.signal("CONT").await;
     sleep(Duration::from_millis(300)).await;
     server.assert_all_stayed();
     let stops = Instant::now();
     server.logs(STUCK).await;
     let took = stops.elapsed().as_secs_f64();
-    assert!((0.2..1.7).contains(&took), "dropped after {took} s");
+    assert!((0.5..2.2).contains(&took), "dropped after {took} s");
 }
 
 #[tokio::test]
