@@ -88,7 +88,7 @@ fn upgrade(
         return Err(StatusCode::FORBIDDEN);
     }
     let ws = ws
-        .max_message_size(MAX_READ) // the library ends the stream after a longer message,
+        .max_message_size(MAX_READ) // after a longer message, the library ends the stream
         .max_frame_size(MAX_READ) // and after the header of a longer frame
         .max_write_buffer_size(WRITE_BUFFER);
     Ok(ws.on_upgrade(|socket| handle_connections(socket, room)))
@@ -137,9 +137,10 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     log(&room, format!("client {id} left ({reason})"));
 }
 
-/// Sends each message to all clients. A single task does this, so all get them in the same order.
-/// It never waits for a full socket, but tries it again later. It drops a client that is stuck: one
-/// that is more than half a queue behind, and hasn't finished a flush for `WRITE_TIMEOUT`.
+/// Sends each message to all clients, or to one. A single task does this, so the order is the same
+/// for all. It never waits for a full socket, but tries it again later. It drops a client that is
+/// stuck: one that is more than half a queue behind, and hasn't finished a flush for
+/// `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that some client still has to receive
     let mut is_full = false; // whether a socket must be tried again
@@ -150,7 +151,7 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if is_full => 0,
         };
-        // Limited, so that nobody is dropped because the whole machine stood still for a while.
+        // At most a tenth, so that nobody is dropped just because the whole machine stood still.
         let waited = turn.elapsed().min(WRITE_TIMEOUT / 10);
         turn = Instant::now();
         is_full = false;
@@ -172,13 +173,13 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes to a socket from one flush to the next
-const WRITE_BUFFER: usize = 128 * 1024 + 2 * MAX_MESSAGE; // bytes; the library wants over 128 KiB
+const WRITE_BUFFER: usize = 128 * 1024 + MAX_MESSAGE; // bytes; the library wants over 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small, so no flood can delay others
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2); // for a flush of a `STEP`
 const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
-const READ_TIMEOUT: Duration = Duration::from_secs(130); // five pings: a full queue may delay them
+const READ_TIMEOUT: Duration = Duration::from_secs(130); // over 5 pings: a full queue delays them
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answer a close frame
 
 /// A client, as `handle_messages` sees it.
@@ -193,12 +194,11 @@ struct Client {
 /// means that the client has closed or lost the connection, or is stuck.
 struct Close(u16, &'static str);
 
-/// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). That alone doesn't stop DNS
-/// rebinding, where an attacker's domain points at us, so that its `Origin` and `Host` match. Over
-/// TLS, the attack fails, because our certificate isn't valid for that domain. Without TLS, nothing
-/// else would stop it, so there we let in only IP addresses and `localhost`.
+/// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). Without TLS, the host must be
+/// an IP address or `localhost`: this stops DNS rebinding, where an attacker's domain points at us,
+/// so that its `Origin` and `Host` match. (Over TLS, our certificate isn't valid for that domain.)
 fn check_origin(origin: &str, host: &Authority) -> bool {
-    let name = host.host().trim_matches(['[', ']']);
+    let name = host.host().trim_matches(['[', ']']); // around an IPv6 address
     let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
     match origin.strip_suffix(host.as_str()) {
         Some("https://" | "wss://") => true,
@@ -285,8 +285,8 @@ async fn ping(room: Room) {
     }
 }
 
-/// Sends close code 1001 to all clients, and repeats it until all have left, so that clients that
-/// are still being upgraded get it, too. After a close frame, the library sends nothing more.
+/// Sends close code 1001 to all clients, again and again until all have left, so that those still
+/// being upgraded get it, too. After its first close frame, the library sends no other.
 async fn shut_down(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let close = Message::close_with(1001u16, "the server is shutting down");
@@ -311,7 +311,7 @@ async fn listen(address: &str) -> io::Result<TcpListener> {
     socket.bind(address)?;
     let listener = socket.listen(1024)?;
     let url = format!("http://{}", listener.local_addr()?)
-        .replace("//0.0.0.0", "//127.0.0.1") // browsers don't open http://0.0.0.0
+        .replace("//0.0.0.0", "//127.0.0.1") // some browsers don't open http://0.0.0.0
         .replace("[::]", "[::1]");
     let _ = writeln!(io::stdout(), "{url}");
     Ok(listener)
