@@ -123,7 +123,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         let close = Message::close_with(code, reason);
         let _ = room.broadcast.send((Some(id), close)).await;
         // Closing with bytes unread would reset the connection, and lose the frame. So this reads
-        // on, if it can, until the client answers. A slow one may be cut off before that.
+        // on, if it can, until the client answers.
         let _ = timeout(CLOSE_TIMEOUT, async {
             loop {
                 if let Err(Close(1006, _)) = read_message(&mut stream, &mut removed).await {
@@ -146,12 +146,12 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
     let mut is_full = false; // whether a socket must be tried again
     let mut turn = Instant::now(); // when the last turn began
     loop {
-        let space = QUEUE - queue.len(); // if 0, senders wait for the slowest client
+        let space = QUEUE - queue.len(); // if 0, a socket is full, and senders wait for it
         let count = tokio::select! {
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if is_full => 0,
         };
-        // At most a tenth, so that nobody is dropped just because the whole machine stood still.
+        // At most a tenth, so that no pause, of the room or of the whole machine, drops a client.
         let waited = turn.elapsed().min(WRITE_TIMEOUT / 10);
         turn = Instant::now();
         is_full = false;
@@ -215,7 +215,7 @@ async fn read_message(
     loop {
         consume_budget().await; // or a flood of pings would keep everyone waiting
         let message = tokio::select! {
-            // After an error, `next` returns `None` for good, which matches nothing here.
+            // If this is called again after an error, `next` returns `None`, which matches nothing.
             Some(message) = stream.next() => message.map_err(close_reason)?,
             None = removed.recv() => return Err(Close(1006, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
@@ -267,7 +267,7 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
             if bytes >= STEP {
                 break;
             }
-            if to.is_none_or(|to| to == id) {
+            if to.is_none_or(|number| number == id) {
                 let _ = client.sink.feed(message.clone()).now_or_never(); // there is room for it
                 bytes += message.as_bytes().len();
             }
@@ -286,7 +286,7 @@ async fn ping(room: Room) {
 }
 
 /// Sends close code 1001 to all clients, again and again until all have left, so that those still
-/// being upgraded get it, too. After its first close frame, the library sends no other.
+/// being upgraded get it, too. The library sends each client only the first.
 async fn shut_down(room: Room) {
     while !room.clients.read().unwrap().is_empty() {
         let close = Message::close_with(1001u16, "the server is shutting down");
