@@ -238,7 +238,7 @@ async fn read_message(
 }
 
 /// Tells errors apart by their text, as their type belongs to tungstenite, the library below warp.
-/// Any other error counts as 1002.
+/// An unknown error counts as 1002.
 fn close_reason(error: warp::Error) -> Close {
     let text = error.to_string();
     if text.contains("too long") {
