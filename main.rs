@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
-use tokio::signal;
 use tokio::sync::mpsc;
 use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::{Duration, Instant, sleep, timeout};
@@ -37,7 +36,8 @@ struct Room {
 async fn main() {
     let clients = Clients::default();
     let (broadcast, messages) = mpsc::channel(BROADCAST);
-    tokio::spawn(handle_messages(messages, clients.clone()));
+    // Without `unconstrained`, sockets would look full after the first 128.
+    tokio::spawn(unconstrained(handle_messages(messages, clients.clone())));
 
     let room = Room { clients, broadcast };
     tokio::spawn(ping(room.clone()));
@@ -58,10 +58,10 @@ async fn main() {
         eprintln!("cannot listen on {address}: {error}; try `cargo run -- 127.0.0.1:8081`");
         std::process::exit(1)
     });
-    let server = tokio::spawn(warp::serve(home.or(chat)).incoming(listener).run());
-
-    signal::ctrl_c().await.unwrap();
-    server.abort(); // no new connections; existing ones go on
+    tokio::select! {
+        () = warp::serve(home.or(chat)).incoming(listener).run() => {}
+        _ = tokio::signal::ctrl_c() => {} // no new connections; existing ones go on
+    }
     let _ = timeout(CLOSE_TIMEOUT, shut_down(closing)).await;
 }
 
@@ -143,28 +143,28 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 /// `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that some client still has to receive
-    let mut is_full = false; // whether a socket must be tried again
+    let mut try_again = false; // whether a socket was full
     let mut turn = Instant::now(); // when the last turn began
     loop {
         let space = QUEUE - queue.len(); // if 0, a socket is full, and senders wait for it
         let count = tokio::select! {
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
-            () = sleep(RETRY_INTERVAL), if is_full => 0,
+            () = sleep(RETRY_INTERVAL), if try_again => 0,
         };
         // At most a tenth, so that no pause, of the room or of the whole machine, drops a client.
         let waited = turn.elapsed().min(WRITE_TIMEOUT / 10);
         turn = Instant::now();
-        is_full = false;
-        let mut clients = clients.write().unwrap();
-        clients.retain(|&id, client| {
+        try_again = false;
+        let mut behind = 0; // the most that a client still has to receive
+        clients.write().unwrap().retain(|&id, client| {
             client.behind += count;
             client.idle += waited;
-            is_full |= write_messages(id, client, &queue);
+            try_again |= write_messages(id, client, &queue);
+            behind = behind.max(client.behind);
             let is_stuck = client.behind > QUEUE / 2 && client.idle > WRITE_TIMEOUT;
             !is_stuck
         });
-        let behind = clients.values().map(|client| client.behind).max();
-        queue.drain(..queue.len() - behind.unwrap_or(0));
+        queue.drain(..queue.len() - behind);
     }
 }
 
@@ -177,9 +177,9 @@ const WRITE_BUFFER: usize = 128 * 1024 + MAX_MESSAGE; // bytes; the library want
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small, so no flood can delay others
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2); // for a flush of a `STEP`
-const RETRY_INTERVAL: Duration = Duration::from_millis(10); // until a full socket is tried again
+const RETRY_INTERVAL: Duration = Duration::from_millis(10); // for full sockets and for a shutdown
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
-const READ_TIMEOUT: Duration = Duration::from_secs(130); // over 5 pings: a full queue delays them
+const READ_TIMEOUT: Duration = Duration::from_secs(130); // over five pings
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answer a close frame
 
 /// A client, as `handle_messages` sees it.
@@ -199,10 +199,9 @@ struct Close(u16, &'static str);
 /// so that its `Origin` and `Host` match. (Over TLS, our certificate isn't valid for that domain.)
 fn check_origin(origin: &str, host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']); // around an IPv6 address
-    let is_address = name == "localhost" || name.parse::<IpAddr>().is_ok();
     match origin.strip_suffix(host.as_str()) {
         Some("https://" | "wss://") => true,
-        Some("http://" | "ws://") => is_address,
+        Some("http://" | "ws://") => name == "localhost" || name.parse::<IpAddr>().is_ok(),
         _ => false,
     }
 }
@@ -252,12 +251,13 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages, and returns whether its socket is full.
+/// Writes a client's messages, and returns whether some are left, so that this must be tried again.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
-    // Once a flush is done, the library's buffer has room for a `STEP`, even if pongs had filled
-    // it. Without `unconstrained`, tokio's budget would be used up after 128 flushes, and the
-    // remaining sockets would look full.
-    while unconstrained(client.sink.flush()).now_or_never().is_some() {
+    for _ in 0..16 {
+        // Once this is done, the library's buffer has room for a `STEP`, even if pongs filled it.
+        if client.sink.flush().now_or_never().is_none() {
+            return true;
+        }
         client.idle = Duration::ZERO;
         if client.behind == 0 {
             return false;
@@ -274,24 +274,32 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
             client.behind -= 1;
         }
     }
-    true
+    true // although the socket isn't full: the others shouldn't wait while this client catches up
 }
 
-/// Sends a ping to all clients at each interval. Their pongs show that they are alive.
+/// Sends a ping to all clients at each interval, past the queue. Their pongs show that they are
+/// alive.
 async fn ping(room: Room) {
     loop {
         sleep(PING_INTERVAL).await;
-        let _ = room.broadcast.send((None, Message::ping("ping"))).await;
+        for client in room.clients.write().unwrap().values_mut() {
+            let _ = client.sink.send(Message::ping("ping")).now_or_never();
+        }
     }
 }
 
 /// Sends close code 1001 to all clients, again and again until all have left, so that those still
 /// being upgraded get it, too. The library sends each client only the first.
 async fn shut_down(room: Room) {
+    // A client that is far behind would keep the queue full, and the close frame from all others.
+    room.clients
+        .write()
+        .unwrap()
+        .retain(|_, client| client.behind <= QUEUE / 2);
     while !room.clients.read().unwrap().is_empty() {
         let close = Message::close_with(1001u16, "the server is shutting down");
         let _ = room.broadcast.send((None, close)).await;
-        sleep(Duration::from_millis(10)).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 

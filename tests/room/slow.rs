@@ -84,6 +84,40 @@ async fn stuck_clients_of_all_kinds_are_dropped_and_stop_a_busy_room_for_three_s
     server.assert_all_stayed();
 }
 
+#[tokio::test]
+async fn beside_a_stuck_client_nobody_who_sends_3_000_messages_a_second_waits() {
+    let _load = LOAD.lock().await;
+    let mut server = Server::start().await;
+    let (_stuck, mut talker) = (server.join_stuck().await, server.join().await);
+    let mut longest = Duration::ZERO;
+    for _ in 0..(QUEUE + 1_000) / 15 {
+        let began = Instant::now();
+        say_numbers(&mut talker, 15, 1_000).await;
+        longest = longest.max(began.elapsed());
+        sleep(Duration::from_millis(5).saturating_sub(began.elapsed())).await;
+    }
+    assert!(longest < Duration::from_secs(1), "a pause of {longest:?}");
+    server.logs(STUCK).await;
+}
+
+#[tokio::test]
+async fn clients_that_catch_up_keep_nobody_waiting() {
+    let _load = LOAD.lock().await;
+    let (server, mut late) = (Server::start().await, Vec::new());
+    for _ in 0..60 {
+        late.push(blocking(server.join().await.into_inner()));
+    }
+    let (mut last, mut talker) = (server.join().await.into_inner(), server.join().await);
+    say_numbers(&mut talker, QUEUE / 2 - 100, MAX_MESSAGE).await;
+    late.into_iter().for_each(|stream| drain_at(f64::INFINITY, stream));
+    let mut longest = Duration::ZERO;
+    for _ in 0..100 {
+        longest = longest.max(round_trip(&mut talker).await);
+    }
+    assert!(longest < Duration::from_millis(300), "a round trip of {longest:?}");
+    within(last.read_exact(&mut vec![0; (QUEUE / 2 - 100) * MAX_MESSAGE])).await.unwrap(); // while nobody talks
+}
+
 /// It reads everything, but over a 5 Mbit/s line, the slowest that docs/operating.md allows.
 #[tokio::test]
 #[ignore = "takes 5 to 12 seconds"]
@@ -135,6 +169,8 @@ async fn a_client_that_reads_600_kbit_a_second_without_a_pause_stays() {
     let waits = server.status("voluntary") - waits;
     assert!(waits > 100, "it waited only {waits} times");
     server.assert_all_stayed();
+    server.signal("INT").await;
+    assert_eq!(close_frame(&mut talker).await.0, 1001); // although the queue is full
 }
 
 /// As one far away does, to whose kernel the server's sends no more before it hears from it.

@@ -33,6 +33,7 @@ fn the_limits_are_the_documented_ones() {
 #[tokio::test]
 #[ignore = "builds a copy of the program"]
 async fn silent_clients_are_dropped_those_that_answer_pings_stay_and_in_between_the_program_sleeps() {
+    let _load = LOAD.lock().await;
     let short = PROGRAM.replace("from_secs(25)", "from_secs(1)").replace("from_secs(130)", "from_secs(6)");
     let short = Variant::new("short", &short).build();
     let mut server = Server::start_by(&mut program(short, &["127.0.0.1:0"])).await;
@@ -63,4 +64,20 @@ async fn silent_clients_are_dropped_those_that_answer_pings_stay_and_in_between_
     assert!((6..9).contains(&dropped.as_secs()), "dropped after {dropped:?}");
     server.logs(&format!("client 1 left ({reason})")).await;
     round_trip(&mut quiet).await;
+    let mut more = Vec::new(); // than tokio lets a task write to in a row
+    for _ in 0..140 {
+        more.push(server.join().await);
+    }
+    for client in &mut more {
+        assert!(within(client.next()).await.unwrap().unwrap().is_ping());
+    }
+    // They reach a slow client past its queue.
+    let mut slow = server.join_slow().await;
+    shout(server.join().await, MAX_MESSAGE);
+    let (began, mut pings) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(5) {
+        pings += u32::from(within(slow.next()).await.unwrap().unwrap().is_ping());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(pings > 2, "{pings} pings in 5 s");
 }
