@@ -24,7 +24,7 @@ fn the_limits_are_the_documented_ones() {
         assert!(operating.contains(&row), "not documented: {row}");
     }
     let bare = include_str!("../../examples/bare.rs").lines().count();
-    let values = format!("4 KiB|8,192 messages|4,096 messages|32 MiB|16 KiB in 2 s|25 s|130 s|2 s|{bare} lines");
+    let values = format!("4 KiB|8,192 messages|4,096 messages|32 MiB|full for 2 s|25 s|130 s|2 s|{bare} lines");
     for value in values.split('|') {
         assert!(include_str!("../../README.md").contains(value), "not in README: {value}");
     }
