@@ -1,7 +1,6 @@
 //! examples/go/main.go does what the documentation says of it.
 
 use crate::support::*;
-use futures_util::future::join_all;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 

@@ -172,8 +172,7 @@ async fn redis_may_forget_and_nobody_waits_or_receives_something_twice() {
         let clock = std::time::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(3_600);
         redis.ask(&format!("XADD chat {}-0 text before", clock.as_millis()));
         let (mut machines, mut anna, mut ben) = two_machines(&redis).await;
-        let other = "XADD chat * text three\r\nSAVE"; // another program
-        for (text, then) in [("one", "DEL chat"), ("two", other)] {
+        for (text, then) in [("one", "DEL chat"), ("two", "XADD chat * text three\r\nSAVE")] {
             send(&mut anna, text).await;
             both_receive(&mut anna, &mut ben, text).await;
             redis.ask(then);

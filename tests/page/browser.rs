@@ -101,20 +101,12 @@ struct Browser {
 impl Browser {
     async fn start(engine: Engine) -> Browser {
         let (program, capabilities) = match engine {
-            Chromium => {
-                let arguments = ["--headless", "--no-sandbox", "--disable-dev-shm-usage"];
-                let options = json!({ "goog:chromeOptions": { "args": arguments } });
-                ("chromedriver", options)
-            }
-            Firefox => {
-                let options = json!({ "moz:firefoxOptions": { "args": ["-headless"] } });
-                ("geckodriver --websocket-port=0", options)
-            }
-            WebKit => {
-                let options = json!({ "webkitgtk:browserOptions": { "args": ["--automation"] } });
-                ("xvfb-run -a WebKitWebDriver", options)
-            }
+            Chromium => ("chromedriver", "goog:chromeOptions --headless --no-sandbox --disable-dev-shm-usage"),
+            Firefox => ("geckodriver --websocket-port=0", "moz:firefoxOptions -headless"),
+            WebKit => ("xvfb-run -a WebKitWebDriver", "webkitgtk:browserOptions --automation"),
         };
+        let (options, arguments) = capabilities.split_once(' ').unwrap();
+        let capabilities = json!({ options: { "args": arguments.split(' ').collect::<Vec<_>>() } });
         let missing = format!("{engine:?} and {program} should be installed");
         let driver = free_address();
         let port = driver.rsplit(':').next().unwrap();
@@ -126,8 +118,7 @@ impl Browser {
         timeout(LIMIT, listens(&driver)).await.expect(&missing);
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities.as_object().unwrap().clone());
-        let client = builder.connect(&format!("http://{driver}")).await;
-        let client = client.unwrap_or_else(|error| panic!("{missing}: {error}"));
+        let client = builder.connect(&format!("http://{driver}")).await.expect(&missing);
         let first = client.window().await.unwrap();
         Browser { first, client, _process: process }
     }

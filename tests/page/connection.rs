@@ -65,8 +65,7 @@ fn a_text_that_nobody_got_is_told_and_tried_again_alone() {
             "unheard: there?",
         ];
         tab.until_lines(&lines).await;
-        let label = "chat.lastChild.querySelector('button').textContent";
-        tab.expect(label, "May not have been delivered. Try again").await;
+        tab.expect("chat.querySelector('button').textContent", "May not have been delivered. Try again").await;
         relay.to_server.send(Flow::Cut).unwrap();
         tab.click("#chat .unheard button").await; // too early: it stays
         tab.until_lines(&lines).await;

@@ -18,7 +18,6 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
     for (bytes, close) in [
         (frame(TEXT, vec![b'x'; MAX_MESSAGE + 1]), TOO_LONG),
         (header(TEXT, 16 * MAX_MESSAGE + 1), TOO_LONG), // the header is enough
-        (header(TEXT, 32 << 20), TOO_LONG),
         (header(TEXT, usize::MAX >> 1), TOO_LONG),
         (fragments(MAX_MESSAGE, 1), TOO_LONG),
         (fragments(1_000, 5), TOO_LONG),
@@ -42,8 +41,7 @@ async fn a_client_that_breaks_a_rule_gets_a_close_code_and_its_message_reaches_n
         lines.push(server.logs("left").await);
     }
     for (id, (_, (_, reason))) in (2..).zip(clients) {
-        let line = format!("client {id} left ({reason})");
-        assert!(lines.iter().any(|other| other.starts_with(&line)), "no {line} in {lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with(&format!("client {id} left ({reason})"))), "{id}: {lines:?}");
     }
     send(&mut server.join().await, "next").await;
     assert_eq!(receive(&mut listener).await, "next");
@@ -63,8 +61,7 @@ async fn a_client_that_answers_its_close_frame_sees_the_end_at_once_whatever_it_
         assert_eq!(close_frame(&mut client).await.0, code);
         let end = within(client.next()).await;
         assert!(end.is_none(), "behind {code}: {end:?}");
-        let took = began.elapsed();
-        assert!(took < Duration::from_millis(1_500), "{code}: it took {took:?}");
+        assert!(began.elapsed() < Duration::from_millis(1_500), "{code}: it took {:?}", began.elapsed());
     }
     round_trip(&mut listener).await; // it has received nothing else
 }

@@ -17,7 +17,6 @@ async fn the_page_is_served_at_the_root_and_nothing_elsewhere() {
         ("POST /", "405"),
         ("CONNECT chat:443", "405"),
         ("GET /other", "404"),
-        ("GET /index.html", "404"),
         ("GET /ws/other", "404"),
         ("GET /ws", "400"), // without an upgrade
     ] {
@@ -49,14 +48,11 @@ async fn only_our_own_page_and_programs_may_join() {
         (&address, &address, 403),
         (&address, "http://127.0.0.1", 403),
         (&address, &format!("http://127.0.0.1:{}", port ^ 1), 403),
-        (&address, &format!("http://localhost:{port}"), 403),
         (&address, &format!("http://evil{address}"), 403),
         (&address, &format!("http://{address}.evil.example"), 403),
         (&address, "https://evil.example", 403),
-        ("[::1]:8080", "http://[::2]:8080", 403),
         // A page from another site whose name points here (DNS rebinding): `Origin` and `Host` agree.
         ("evil.example", "http://evil.example", 403),
-        ("evil.example", "ws://evil.example", 403),
         ("localhost.evil", "http://localhost.evil", 403),
         ("127.0.0.1.evil", "http://127.0.0.1.evil", 403),
         ("evil.localhost", "http://evil.localhost", 403),

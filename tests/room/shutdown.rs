@@ -34,8 +34,7 @@ async fn a_client_that_joins_during_the_shutdown_gets_1001_too_and_nobody_can_pr
     half_request.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     let mut never_answers = server.join().await.into_inner();
     let mut late = server.connect().await;
-    let request = "GET /ws HTTP/1.1\r\nHost: chat\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let request = format!("GET /ws HTTP/1.1\r\nHost: chat\r\n{UPGRADE}");
     let (begin, end) = request.split_at(30);
     late.write_all(begin.as_bytes()).await.unwrap();
     server.join().await; // by now the beginning has been read

@@ -37,14 +37,8 @@ async fn silent_clients_are_dropped_those_that_answer_pings_stay_and_in_between_
     let short = PROGRAM.replace("from_secs(25)", "from_secs(1)").replace("from_secs(130)", "from_secs(6)");
     let short = Variant::new("short", &short).build();
     let mut server = Server::start_by(&mut program(short, &["127.0.0.1:0"])).await;
-    let (mut silent, mut quiet) = (server.join().await, server.join_stuck().await);
-    for _ in 0..100 {
-        send(&mut silent, "x".repeat(MAX_MESSAGE)).await; // fills a socket
-    }
-    for _ in 0..100 {
-        receive(&mut quiet).await;
-    }
-    let mut silent = silent.into_inner();
+    let (mut silent, mut quiet) = (server.join().await.into_inner(), server.join_stuck().await);
+    say_numbers(&mut quiet, 100, MAX_MESSAGE).await; // fills a socket
     let began = Instant::now();
     let silent = tokio::spawn(async move { (rest(&mut silent).await, began.elapsed()) });
     let (mut pings, waits) = (0, server.status("voluntary"));
@@ -59,16 +53,12 @@ async fn silent_clients_are_dropped_those_that_answer_pings_stay_and_in_between_
     let waits = server.status("voluntary") - waits;
     assert!(waits < 200, "it woke up {waits} times");
     let (received, dropped) = silent.await.unwrap();
-    let reason = "did not answer pings";
-    assert!(received.ends_with(&server_close(1008, reason)), "{received:?}");
+    assert!(received.ends_with(&server_close(1008, "did not answer pings")), "{received:?}");
     assert!((6..9).contains(&dropped.as_secs()), "dropped after {dropped:?}");
-    server.logs(&format!("client 1 left ({reason})")).await;
+    server.logs("client 1 left (did not answer pings)").await;
     round_trip(&mut quiet).await;
-    let mut more = Vec::new(); // than tokio lets a task write to in a row
-    for _ in 0..140 {
-        more.push(server.join().await);
-    }
-    for client in &mut more {
+    // More than tokio lets a task write to in a row.
+    for client in &mut join_all((0..140).map(|_| server.join())).await {
         assert!(within(client.next()).await.unwrap().unwrap().is_ping());
     }
     // They reach a slow client past its queue.

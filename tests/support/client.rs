@@ -3,13 +3,8 @@
 use super::*;
 use futures_util::Stream;
 use std::io::{Read, Write};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 pub type Socket = WebSocketStream<TcpStream>;
-
-/// What a client receives: a `Socket`, or its reading half.
-pub trait Receive: Stream<Item = Result<Message, Error>> + Unpin + Send {}
-impl<T: Stream<Item = Result<Message, Error>> + Unpin + Send> Receive for T {}
 
 pub async fn connect(address: &str) -> TcpStream {
     let stream = within(TcpStream::connect(address)).await.unwrap();
@@ -21,20 +16,18 @@ pub async fn upgrade(address: &str, stream: TcpStream) -> Socket {
     within(client_async(format!("ws://{address}/ws"), stream)).await.expect("the upgrade should be done").0
 }
 
+/// What follows the first lines of an upgrade.
+pub const UPGRADE: &str = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                           Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
 /// The status that answers an upgrade with this `Host` and, if given, this `Origin`.
 pub async fn upgrade_status(address: &str, host: &str, origin: Option<&str>) -> u16 {
-    let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
-    let headers = request.headers_mut();
-    headers.insert("host", host.parse().unwrap());
-    if let Some(origin) = origin {
-        headers.insert("origin", origin.parse().unwrap());
-    }
-    let answer = match within(client_async(request, connect(address).await)).await {
-        Ok((_, response)) => response.status(),
-        Err(Error::Http(response)) => response.status(),
-        Err(error) => panic!("{host} and {origin:?}: {error}"),
-    };
-    answer.as_u16()
+    let origin = origin.map_or_else(String::new, |origin| format!("Origin: {origin}\r\n"));
+    let request = format!("GET /ws HTTP/1.1\r\nHost: {host}\r\n{origin}{UPGRADE}");
+    let (mut stream, mut start) = (connect(address).await, *b"HTTP/1.1 101");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    within(stream.read_exact(&mut start)).await.unwrap();
+    String::from_utf8_lossy(&start[9..]).parse().unwrap()
 }
 
 pub async fn send(sink: &mut (impl SinkExt<Message> + Unpin), text: impl Into<String>) {
@@ -42,7 +35,7 @@ pub async fn send(sink: &mut (impl SinkExt<Message> + Unpin), text: impl Into<St
 }
 
 /// The next text message.
-pub async fn receive(stream: &mut impl Receive) -> String {
+pub async fn receive(stream: &mut (impl Stream<Item = Result<Message, Error>> + Unpin)) -> String {
     let text = async {
         loop {
             let message = stream.next().await.expect("still connected");
@@ -54,6 +47,12 @@ pub async fn receive(stream: &mut impl Receive) -> String {
         }
     };
     within(text).await
+}
+
+pub async fn hears(client: &mut Socket, texts: &[&str]) {
+    for text in texts {
+        assert_eq!(receive(client).await, *text);
+    }
 }
 
 /// Code and reason of the server's close frame; messages before it are skipped.
@@ -122,7 +121,7 @@ pub async fn say_numbers(client: &mut Socket, count: usize, length: usize) {
 }
 
 /// Receives these numbers, each once and in order.
-pub async fn receive_numbers(stream: &mut impl Receive, count: usize) {
+pub async fn receive_numbers(stream: &mut (impl Stream<Item = Result<Message, Error>> + Unpin), count: usize) {
     for expected in 0..count {
         let number: usize = receive(stream).await.trim_end_matches('.').parse().unwrap();
         assert_eq!(number, expected, "a message was lost, or came out of order");

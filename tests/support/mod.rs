@@ -9,7 +9,7 @@ pub mod server;
 
 pub use client::*;
 pub use copies::{Variant, built_chat};
-pub use futures_util::{SinkExt, StreamExt};
+pub use futures_util::{SinkExt, StreamExt, future::join_all};
 pub use relay::{Action, Flow, Relay};
 pub use server::*;
 pub use std::process::{Command, Stdio};
