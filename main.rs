@@ -88,8 +88,8 @@ fn upgrade(
         return Err(StatusCode::FORBIDDEN);
     }
     let ws = ws
-        .max_message_size(MAX_READ) // after a longer message, the library ends the stream
-        .max_frame_size(MAX_READ) // and after the header of a longer frame
+        .max_message_size(MAX_READ)
+        .max_frame_size(MAX_READ)
         .max_write_buffer_size(WRITE_BUFFER);
     Ok(ws.on_upgrade(|socket| handle_connections(socket, room)))
 }
@@ -123,7 +123,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
         let close = Message::close_with(code, reason);
         let _ = room.broadcast.send((Some(id), close)).await;
         // Closing with bytes unread would reset the connection, and lose the frame. So this reads
-        // on, if it can, until the client answers.
+        // on until the client answers.
         let _ = timeout(CLOSE_TIMEOUT, async {
             loop {
                 if let Err(Close(1006, _)) = read_message(&mut stream, &mut removed).await {
@@ -151,7 +151,7 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if try_again => 0,
         };
-        // At most a tenth, so that no pause, of the room or of the whole machine, drops a client.
+        // Capped: after a pause, of the room or of the machine, it would be long for all clients.
         let waited = turn.elapsed().min(WRITE_TIMEOUT / 10);
         turn = Instant::now();
         try_again = false;
@@ -173,9 +173,9 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes to a socket from one flush to the next
-const WRITE_BUFFER: usize = 128 * 1024 + MAX_MESSAGE; // bytes; the library wants over 128 KiB
+const WRITE_BUFFER: usize = 128 * 1024 + MAX_MESSAGE; // bytes; tungstenite flushes at 128 KiB
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
-const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small, so no flood can delay others
+const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small, so that floods have to wait
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2); // for a flush of a `STEP`
 const RETRY_INTERVAL: Duration = Duration::from_millis(10); // for full sockets and for a shutdown
 const PING_INTERVAL: Duration = Duration::from_secs(25); // some proxies time out at 30 s
@@ -194,9 +194,9 @@ struct Client {
 /// means that the client has closed or lost the connection, or is stuck.
 struct Close(u16, &'static str);
 
-/// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). Without TLS, the host must be
-/// an IP address or `localhost`: this stops DNS rebinding, where an attacker's domain points at us,
-/// so that its `Origin` and `Host` match. (Over TLS, our certificate isn't valid for that domain.)
+/// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). Over TLS, that is enough, as
+/// our certificate names the host. Without TLS, the host must be an IP address or `localhost`, or
+/// else a page from an attacker's domain that points at us would match, too (DNS rebinding).
 fn check_origin(origin: &str, host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']); // around an IPv6 address
     match origin.strip_suffix(host.as_str()) {
@@ -254,7 +254,7 @@ fn close_reason(error: warp::Error) -> Close {
 /// Writes a client's messages, and returns whether some are left, so that this must be tried again.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
     for _ in 0..16 {
-        // Once this is done, the library's buffer has room for a `STEP`, even if pongs filled it.
+        // Once this is done, the library's buffer has room for a `STEP`.
         if client.sink.flush().now_or_never().is_none() {
             return true;
         }
@@ -291,7 +291,7 @@ async fn ping(room: Room) {
 /// Sends close code 1001 to all clients, again and again until all have left, so that those still
 /// being upgraded get it, too. The library sends each client only the first.
 async fn shut_down(room: Room) {
-    // A client that is far behind would keep the queue full, and the close frame from all others.
+    // Clients that are far behind would keep the others waiting for the close frame.
     room.clients
         .write()
         .unwrap()
