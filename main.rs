@@ -104,7 +104,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
     let client = Client {
         sink,
         behind: 0,
-        idle: Duration::ZERO,
+        stalled: Duration::ZERO,
         _in_room,
     };
     room.clients.write().unwrap().insert(id, client);
@@ -146,22 +146,22 @@ async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Client
     let mut try_again = false; // whether a socket was full
     let mut turn = Instant::now(); // when the last turn began
     loop {
-        let space = QUEUE - queue.len(); // if 0, a socket is full, and senders wait for it
+        let space = QUEUE - queue.len(); // if 0, a socket is full, so `try_again` is true
         let count = tokio::select! {
             count = messages.recv_many(&mut queue, space), if space > 0 => count,
             () = sleep(RETRY_INTERVAL), if try_again => 0,
         };
-        // Capped: after a pause, of the room or of the machine, it would be long for all clients.
+        // Capped, or after a suspension, every slow client would look stuck.
         let waited = turn.elapsed().min(WRITE_TIMEOUT / 10);
         turn = Instant::now();
         try_again = false;
         let mut behind = 0; // the most that a client still has to receive
         clients.write().unwrap().retain(|&id, client| {
             client.behind += count;
-            client.idle += waited;
+            client.stalled += waited;
             try_again |= write_messages(id, client, &queue);
             behind = behind.max(client.behind);
-            let is_stuck = client.behind > QUEUE / 2 && client.idle > WRITE_TIMEOUT;
+            let is_stuck = client.behind > QUEUE / 2 && client.stalled > WRITE_TIMEOUT;
             !is_stuck
         });
         queue.drain(..queue.len() - behind);
@@ -173,7 +173,7 @@ const MAX_READ: usize = 16 * MAX_MESSAGE; // bytes; up to this, a message is rea
 const BROADCAST: usize = 64; // messages; when it is full, senders wait in line
 const QUEUE: usize = 32 * 1024 * 1024 / MAX_MESSAGE; // messages, shared by all clients: 32 MiB
 const STEP: usize = 16 * 1024; // bytes to a socket from one flush to the next
-const WRITE_BUFFER: usize = 128 * 1024 + MAX_MESSAGE; // bytes; tungstenite flushes at 128 KiB
+const WRITE_BUFFER: usize = 128 * 1024 + MAX_MESSAGE; // bytes; at 128 KiB, the library flushes
 const SEND_BUFFER: u32 = 128 * 1024; // bytes in the kernel, which otherwise takes megabytes
 const RECEIVE_BUFFER: u32 = 16 * 1024; // bytes in the kernel; small, so that floods have to wait
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2); // for a flush of a `STEP`
@@ -185,8 +185,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2); // for a client to answe
 /// A client, as `handle_messages` sees it.
 struct Client {
     sink: SplitSink<WebSocket, Message>,
-    behind: usize,  // messages at the queue's end that it still has to receive
-    idle: Duration, // since a flush last finished
+    behind: usize,     // messages at the queue's end that it still has to receive
+    stalled: Duration, // since a flush last finished
     _in_room: mpsc::Sender<()>, // dropped with the client, which ends `read_message`
 }
 
@@ -195,8 +195,8 @@ struct Client {
 struct Close(u16, &'static str);
 
 /// Lets in our own page, whose `Origin` names our `Host` (RFC 6454). Over TLS, that is enough, as
-/// our certificate names the host. Without TLS, the host must be an IP address or `localhost`, or
-/// else a page from an attacker's domain that points at us would match, too (DNS rebinding).
+/// our certificate names the host. Without TLS, because of DNS rebinding (an attacker's domain that
+/// points at us), the host must be an IP address or `localhost`.
 fn check_origin(origin: &str, host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']); // around an IPv6 address
     match origin.strip_suffix(host.as_str()) {
@@ -214,7 +214,7 @@ async fn read_message(
     loop {
         consume_budget().await; // or a flood of pings would keep everyone waiting
         let message = tokio::select! {
-            // If this is called again after an error, `next` returns `None`, which matches nothing.
+            // After an error, `next` returns `None`: then only the other arms count.
             Some(message) = stream.next() => message.map_err(close_reason)?,
             None = removed.recv() => return Err(Close(1006, "did not read its messages")),
             () = sleep(READ_TIMEOUT) => return Err(Close(1008, "did not answer pings")),
@@ -251,14 +251,14 @@ fn close_reason(error: warp::Error) -> Close {
     }
 }
 
-/// Writes a client's messages, and returns whether some are left, so that this must be tried again.
+/// Writes a client's messages, and returns whether to try again, as some may be left.
 fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
     for _ in 0..16 {
         // Once this is done, the library's buffer has room for a `STEP`.
         if client.sink.flush().now_or_never().is_none() {
             return true;
         }
-        client.idle = Duration::ZERO;
+        client.stalled = Duration::ZERO;
         if client.behind == 0 {
             return false;
         }
@@ -277,8 +277,8 @@ fn write_messages(id: usize, client: &mut Client, queue: &[Outgoing]) -> bool {
     true // although the socket isn't full: the others shouldn't wait while this client catches up
 }
 
-/// Sends a ping to all clients at each interval, past the queue. Their pongs show that they are
-/// alive.
+/// Sends a ping to all clients at each interval, bypassing the queue. Their pongs show that they
+/// are alive.
 async fn ping(room: Room) {
     loop {
         sleep(PING_INTERVAL).await;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Guess: 1012 (Service Restart), 1013 (Try Again Later) and 1014 (Bad Gateway) stand in IANA's registry side by side,
-# so a client library either knows all three or none, and tells its application the code that came.
+# Guess: 1012 (Service Restart), 1013 (Try Again Later) and 1014 (Bad Gateway) are side by side in IANA's registry, so
+# a client library either knows all three or none, and gives its application the code that it received.
 # Versions: wsproto 1.3.2, lomond 0.3.4 (PyPI); faye-websocket 0.11.4, ws 8.23.0 (npm).
 # Behaviour: wsproto and lomond take 1012 and 1013, but answer 1014 with 1002, a protocol error. faye-websocket
 # reports 1002 for each of the three and keeps the server's reason, so its application reads "1002 bad gateway".

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Guess: a client that offers `client_max_window_bits` without a value can compress with any window from 8 to 15 bits.
-# A server answers with the size that it wants (RFC 7692, 7.1.2.2); if that is 8, the client joins as with 9.
+# A server answers with the size that it wants (RFC 7692, 7.1.2.2); if that is 8, the client connects, as with 9.
 # Versions: undici 7.30.2, ws 8.23.0 (npm); aiohttp 3.14.5, tornado 6.6.1, websockets 17.4 (PyPI).
 # Behaviour: all five make this offer, but aiohttp, tornado and websockets fail the connection when a server accepts
 # it with 8. (zlib has no raw DEFLATE with 8 bits. tornado tries all the same, and says that the stream is closed.)

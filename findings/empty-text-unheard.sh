@@ -1,5 +1,5 @@
 #!/bin/sh
-# Guess: the same library's two client APIs hear the same: an empty text is a message like any other, and a close
+# Guess: a library's two client APIs report the same: an empty text is a message like any other, and a close
 # frame with 1001 that was answered is a clean close.
 # Version: websocket 1.0.35 (npm).
 # Behaviour: its W3C API calls `onmessage` for "a" and "b", but never for the empty text between them; the older API

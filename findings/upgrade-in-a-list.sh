@@ -2,7 +2,7 @@
 # Guess: "Connection: keep-alive, Upgrade" in a 101 is as good as "Connection: Upgrade": RFC 6455, 4.1, asks for a
 # header with a token Upgrade in it, and HTTP lets such a header be a list.
 # Versions: undici 7.30.2, websocket 1.0.35, ws 8.23.0 (npm); aiohttp 3.14.5, tornado 6.6.1, websockets 17.4 (PyPI).
-# Behaviour: four of the six compare the whole value with "upgrade" and fail the connection, each in another way;
+# Behaviour: four of the six compare the whole value with "upgrade" and fail the connection, each in its own way;
 # tornado even says that the stream was closed. Chromium 156 and Firefox 153 join.
 # Output seen:
 #   undici close 1006

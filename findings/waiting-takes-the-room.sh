@@ -3,9 +3,9 @@
 # `reserve_many(n)` takes them once n are free. Until then `try_send` goes on using what is free.
 # Version: tokio 1.54.1 (crates.io).
 # Behaviour: the waiting task takes each place as it becomes free. With 5 of 8 places used and somebody waiting for 5,
-# `capacity()` says 0 and `try_send` says Full, though the receiver sees 5 messages; also after it has taken one. (So
-# a message that must not wait is refused by a channel that is half empty.) When the waiting task gives up, they are
-# free again.
+# `capacity()` says 0 and `try_send` says Full, though the receiver sees 5 messages. Taking one changes
+# nothing. (So a message that must not wait is refused by a channel that is half empty.) When the waiting task gives
+# up, its places are free again.
 # Output seen:
 #   nobody waits: 5 messages, capacity 3
 #   somebody waits for 5: 5 messages, capacity 0, try_send Full

