@@ -115,10 +115,15 @@ impl Browser {
         command.args(["-c", &format!("setsid sh -c '{program} --port={port} & cat; kill 0'")]);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = start(&mut command);
-        timeout(LIMIT, listens(&driver)).await.expect(&missing);
+        let (began, url) = (Instant::now(), format!("http://{driver}"));
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities.as_object().unwrap().clone());
-        let client = builder.connect(&format!("http://{driver}")).await.expect(&missing);
+        let mut client = builder.connect(&url).await;
+        while client.is_err() && began.elapsed() < LIMIT {
+            sleep(Duration::from_millis(50)).await; // it isn't listening yet
+            client = builder.connect(&url).await;
+        }
+        let client = client.expect(&missing);
         let first = client.window().await.unwrap();
         Browser { first, client, _process: process }
     }
