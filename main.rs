@@ -143,7 +143,7 @@ async fn handle_connections(socket: WebSocket, room: Room) {
 /// `WRITE_TIMEOUT`.
 async fn handle_messages(mut messages: mpsc::Receiver<Outgoing>, clients: Clients) {
     let mut queue = Vec::new(); // the messages that some client still has to receive
-    let mut try_again = false; // whether a socket was full
+    let mut try_again = false; // whether some messages may be left
     let mut turn = Instant::now(); // when the last turn began
     loop {
         let space = QUEUE - queue.len(); // if 0, a socket is full, so `try_again` is true
